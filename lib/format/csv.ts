@@ -32,7 +32,9 @@ export interface ParseCsvOptions {
 export function* parseCsv(text: string, options: ParseCsvOptions = {}): Generator<CsvRecord> {
   const { delimiter = ",", maxFields = 1000, maxFieldLength = 1_000_000 } = options;
   if (delimiter.length !== 1 || delimiter === '"' || delimiter === "\n" || delimiter === "\r") {
-    throw new RangeError(`Cannot read CSV with delimiter ${JSON.stringify(delimiter)}: expected one character`);
+    throw new RangeError(
+      `Cannot read CSV with delimiter ${JSON.stringify(delimiter)}: expected one character`,
+    );
   }
   const end = text.length;
   let at = text.startsWith("\uFEFF") ? 1 : 0;
@@ -50,7 +52,9 @@ export function* parseCsv(text: string, options: ParseCsvOptions = {}): Generato
         at = close + 1;
         if (at < end && text[at] !== delimiter && text[at] !== "\n" && text[at] !== "\r") {
           throw new SyntaxError(
-            `Cannot read CSV, line ${line}: ${JSON.stringify(text[at])} after a closing quote, expected "${delimiter}" or the end of the line`,
+            `Cannot read CSV, line ${line}: ${
+              JSON.stringify(text[at])
+            } after a closing quote, expected "${delimiter}" or the end of the line`,
           );
         }
       } else {
