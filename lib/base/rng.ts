@@ -14,6 +14,8 @@ export class Rng {
   readonly #words: Uint32Array<ArrayBuffer>; // [4]
 
   /**
+   * Starts the sequence of a seed.
+   *
    * @param seed Any safe integer >= 0
    * @throws {RangeError} If the seed is not a safe integer >= 0
    */

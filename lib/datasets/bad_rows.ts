@@ -10,6 +10,7 @@ import { UserError } from "../base/errors.ts";
 export interface BadRow {
   /** Where it is: file and line, or path of the image. */
   readonly id: string;
+  /** Why it was skipped. */
   readonly reason: string;
 }
 
@@ -23,10 +24,11 @@ const LISTED_IN_ERROR = 5;
 
 /** Collects bad rows; a row that is found bad twice counts once. */
 export class BadRows {
+  /** Largest share of all rows that may be bad. */
   readonly maxFraction: number;
   readonly #reasons = new Map<string, string>();
 
-  /** @throws {RangeError} If the fraction is outside [0, 1] */
+  /** Starts without bad rows. @throws {RangeError} If the fraction is outside [0, 1] */
   constructor({ maxFraction = 0.05 }: BadRowsOptions = {}) {
     if (!(maxFraction >= 0 && maxFraction <= 1)) {
       throw new RangeError(`Cannot allow a fraction of ${maxFraction} bad rows: expected a number in [0, 1]`);

@@ -12,6 +12,7 @@ export interface BatchOrderOptions {
   readonly rowCount: number;
   /** Rows of a batch; at least 1. */
   readonly batchSize: number;
+  /** Of the order; any integer. */
   readonly seed: number;
   /** A new order every epoch, else the order of the data set. @default true */
   readonly shuffle?: boolean;
@@ -35,12 +36,13 @@ export interface Batch extends BatchPosition {
 
 /** Endless batches, epoch after epoch; each row once an epoch. */
 export class BatchOrder {
+  /** Batches that visit every row once. */
   readonly batchesPerEpoch: number;
   readonly #options: Required<BatchOrderOptions>;
   #position: BatchPosition = { epoch: 0, batch: 0 };
   #epochOrder: { epoch: number; order: Uint32Array } | undefined;
 
-  /** @throws {RangeError} If a count is not an integer >= 1, or not even one batch can be filled and short ones are dropped */
+  /** Starts at the first batch of the first epoch. @throws {RangeError} If a count is not an integer >= 1, or not even one batch can be filled and short ones are dropped */
   constructor(options: BatchOrderOptions) {
     this.#options = { shuffle: true, lastBatch: "short", ...options };
     const { rowCount, batchSize, lastBatch } = this.#options;

@@ -6,7 +6,9 @@
 
 /** One entry of a folder. */
 export interface FileEntry {
+  /** Without its folder. */
   readonly name: string;
+  /** Folders can be listed, everything else read. */
   readonly isFolder: boolean;
 }
 

@@ -23,6 +23,7 @@ export interface LoadImageFolderOptions {
 
 /** A loaded image folder; images are not read yet. */
 export interface ImageFolder {
+  /** Usable rows of each split, in the order of the data set. */
   readonly rows: Readonly<Record<Split, readonly CaptionRow[]>>;
   /** The column that the captions came from. */
   readonly captionColumn: string;

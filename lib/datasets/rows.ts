@@ -26,6 +26,7 @@ export interface CaptionRow {
 
 /** Options of {@linkcode captionForEpoch}. */
 export interface CaptionChoiceOptions {
+  /** Of the choice; any integer. */
   readonly seed: number;
   /** From 0. */
   readonly epoch: number;
@@ -63,7 +64,7 @@ export function splitOfFolders(path: string): Split | undefined {
 
 /** Options of {@linkcode splitBySeed}. */
 export interface SplitBySeedOptions {
-  /** @default 42 */
+  /** Of the split; any integer. @default 42 */
   readonly seed?: number;
   /** Share of each split after the first named ones; what remains is train. @default { validation: 0.1, test: 0.1 } */
   readonly shares?: { readonly validation: number; readonly test: number };

@@ -24,6 +24,7 @@ export {
   COLOURS,
   type Kind,
   KIND_NAMES,
+  type KindFacts,
   KINDS,
   type SkyItem,
 } from "./scenes/vocabulary.ts";

@@ -10,6 +10,7 @@
 export interface CsvRecord {
   /** Line on which the record begins, from 1. */
   readonly line: number;
+  /** Unquoted, in order; never none. */
   readonly fields: readonly string[];
 }
 

@@ -46,7 +46,7 @@ export class ImageWorkers {
   #nextId = 0;
   #closed: Error | undefined;
 
-  /** @throws {RangeError} If a count is not an integer >= 1 */
+  /** Starts the workers. @throws {RangeError} If a count is not an integer >= 1 */
   constructor(options: ImageWorkersOptions) {
     const cores = navigator.hardwareConcurrency;
     const { workerCount = Math.min(8, Math.max(1, cores - 1)), ahead = 4 * workerCount } = options;

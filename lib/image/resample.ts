@@ -20,6 +20,7 @@ export interface ResizeOptions {
   readonly width: number;
   /** Height of the result, pixels. */
   readonly height: number;
+  /** Weights of neighbouring pixels. */
   readonly filter: ResampleFilter;
 }
 

@@ -8,7 +8,7 @@ import { Tokenizer } from "@huggingface/tokenizers";
 import { normalizeCaption } from "./normalize.ts";
 
 /** Label of positions that no loss is computed for. */
-export const IGNORED_LABEL = -100;
+export const IGNORED_LABEL: number = -100;
 
 /** Options of {@linkcode CaptionTokenizer.encodeCaption}. */
 export interface EncodeCaptionOptions {
@@ -38,7 +38,9 @@ export interface PaddedBatch {
   readonly labels: Int32Array<ArrayBuffer>;
   /** Tokens of each caption without padding, `[batchSize]`. */
   readonly lengths: Int32Array<ArrayBuffer>;
+  /** Rows. */
   readonly batchSize: number;
+  /** Tokens of a row, padding included. */
   readonly length: number;
 }
 

@@ -23,6 +23,7 @@ export interface TrainedBpe {
   readonly vocab: Readonly<Record<string, number>>;
   /** Pairs of token texts, first learnt first. */
   readonly merges: readonly (readonly [string, string])[];
+  /** Their ids are 0 to n - 1. */
   readonly specialTokens: readonly string[];
 }
 

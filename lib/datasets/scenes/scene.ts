@@ -12,7 +12,9 @@ export const CANVAS = 64;
 
 /** Equal objects that a caption names together. */
 export interface Group {
+  /** What they are. */
   readonly kind: Kind;
+  /** Colour of each of them. */
   readonly colour: Colour;
   /** 1 to 4. */
   readonly count: number;
@@ -25,6 +27,7 @@ export type Relation = "beside" | "above" | "left" | "right";
 
 /** One object on the canvas; units of {@linkcode CANVAS}. */
 export interface Placement {
+  /** What it shows: a member of a group of the scene, or its sky item. */
   readonly group: "main" | "other" | "sky";
   /** Horizontal centre. */
   readonly x: number;
@@ -38,13 +41,19 @@ export interface Placement {
 
 /** A scene with one or two groups of objects. */
 export interface ObjectScene {
+  /** Tells the two sorts of scenes apart. */
   readonly type: "objects";
+  /** Behind everything. */
   readonly background: Background;
+  /** What the caption names first. */
   readonly main: Group;
+  /** How `main` stands to `other`. */
   readonly relation?: Relation;
   /** Present exactly when `relation` is. */
   readonly other?: Group;
+  /** Sun, moon or cloud, if there is one. */
   readonly sky?: SkyItem;
+  /** Where everything is drawn. */
   readonly placements: readonly Placement[];
   /** Which of the looks that no caption names (tints of the background, skin, hair), each in [0, 1). */
   readonly look: readonly [number, number, number];
@@ -52,6 +61,7 @@ export interface ObjectScene {
 
 /** A sheet of text. */
 export interface DocumentScene {
+  /** Tells the two sorts of scenes apart. */
   readonly type: "document";
   /** 1 or 2 columns. */
   readonly columns: 1 | 2;

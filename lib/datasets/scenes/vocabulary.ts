@@ -72,7 +72,8 @@ export const FILLS: Readonly<Record<Colour, string>> = {
 /** All colours, in the order of {@linkcode FILLS}. */
 export const COLOURS: readonly Colour[] = Object.keys(FILLS) as Colour[];
 
-interface KindFacts {
+/** What captions and pictures need to know of a kind. */
+export interface KindFacts {
   /** Plural word of captions. */
   readonly plural: string;
   /** Colours it comes in. */
