@@ -136,7 +136,10 @@ export class Recorder {
   accumulate(tensor: Tensor, record: (dTensor: Tensor, add: boolean) => void): void {
     const { storage } = tensor;
     if (!tensor.requiresGrad) return;
-    if (storage.grad !== undefined) return record(storage.grad.reshape(...tensor.shape), true);
+    if (storage.grad !== undefined) {
+      // Values and gradients are laid out alike, so a window of the one is a window of the other.
+      return record(new Tensor(storage.grad.storage, tensor.shape, "f32", tensor.offsetBytes), true);
+    }
     const slot = this.#gradients.get(storage);
     if (slot === undefined) {
       const fresh = this.tensor(tensor.shape, `d ${tensor.label}`);
