@@ -1,0 +1,86 @@
+/**
+ * Opening base models: a vision encoder and a decoder from Hugging Face folders, checked and put on the GPU.
+ *
+ * @module
+ */
+
+import type { FileFolder } from "../format/byte_source.ts";
+import { readText } from "../format/byte_source.ts";
+import { openCheckpoint } from "../format/checkpoint.ts";
+import { JsonConfig } from "../format/json_config.ts";
+import type { Gpu } from "../gpu/device.ts";
+import { destroyTensor, type Tensor } from "../gpu/tensor.ts";
+import { type FrozenWeights, loadWeights } from "../nn/weights.ts";
+import { ropeTable } from "../ops/rope.ts";
+import { type LlamaConfig, llamaFiles, llamaSpecs, parseLlama } from "./llama.ts";
+import { parseSiglipVision, SIGLIP_VISION_FILES, type SiglipVisionConfig, siglipVisionSpecs } from "./siglip.ts";
+
+/** A vision encoder on the GPU. */
+export interface VisionModel {
+  config: SiglipVisionConfig;
+  weights: FrozenWeights;
+}
+
+/** A decoder on the GPU with its table of rotary angles. */
+export interface DecoderModel {
+  config: LlamaConfig;
+  weights: FrozenWeights;
+  /** cos and sin halves, [maxPositions, Dh]. */
+  rope: Tensor;
+  /** Frees weights and table. */
+  destroy(): void;
+}
+
+/** Opens a folder's `config.json`. @throws {RangeError} when there is none */
+export async function openConfig(folder: FileFolder): Promise<JsonConfig> {
+  const file = await folder.open("config.json");
+  if (file === undefined) throw new RangeError(`Cannot load "${folder.name}": it has no "config.json"`);
+  return JsonConfig.parse(await readText(file), file.name);
+}
+
+/** Reads the sizes of a vision encoder without its weights. */
+export async function openVisionConfig(folder: FileFolder): Promise<SiglipVisionConfig> {
+  return parseSiglipVision(await openConfig(folder));
+}
+
+/** Reads the sizes of a decoder without its weights. */
+export async function openDecoderConfig(folder: FileFolder): Promise<LlamaConfig> {
+  return parseLlama(await openConfig(folder));
+}
+
+/** Loads a vision encoder's weights in their own precision. Errors as {@linkcode loadWeights}. */
+export async function loadVisionModel(gpu: Gpu, folder: FileFolder): Promise<VisionModel> {
+  const config = await openVisionConfig(folder);
+  const weights = await loadWeights(gpu, await openCheckpoint(folder), siglipVisionSpecs(config), SIGLIP_VISION_FILES);
+  return { config, weights };
+}
+
+/**
+ * Loads a decoder's weights in their own precision. Errors as {@linkcode loadWeights}.
+ *
+ * @param options.maxPositions longest sequence that will be run: the rotary table is made for that many
+ */
+export async function loadDecoderModel(
+  gpu: Gpu,
+  folder: FileFolder,
+  options: { maxPositions: number },
+): Promise<DecoderModel> {
+  const config = await openDecoderConfig(folder);
+  if (options.maxPositions > config.maxPositions) {
+    throw new RangeError(
+      `Cannot run "${folder.name}" on ${options.maxPositions} positions (image patches and text): it was made for ` +
+        `${config.maxPositions}; use a shorter --max-length or another encoder`,
+    );
+  }
+  const weights = await loadWeights(gpu, await openCheckpoint(folder), llamaSpecs(config), llamaFiles(config));
+  const rope = ropeTable(gpu, { headDim: config.headDim, theta: config.ropeTheta, maxPositions: options.maxPositions });
+  return {
+    config,
+    weights,
+    rope,
+    destroy: () => {
+      weights.destroy();
+      destroyTensor(rope);
+    },
+  };
+}
