@@ -8,6 +8,7 @@
  * @module
  */
 
+import { crc32c } from "./crc32c.ts";
 import { ProtobufWriter } from "./protobuf.ts";
 
 /** Numbers of one step. */
@@ -58,17 +59,4 @@ function encodeRecord(data: Uint8Array): Uint8Array<ArrayBuffer> {
 function maskedCrc32c(bytes: Uint8Array): number {
   const crc = crc32c(bytes);
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
-}
-
-const CASTAGNOLI_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
-  let crc = byte;
-  for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ ((crc & 1) === 1 ? 0x82f63b78 : 0);
-  return crc;
-});
-
-/** CRC-32C (Castagnoli) of bytes. Source: RFC 3720, appendix B.4. */
-export function crc32c(bytes: Uint8Array): number {
-  let crc = 0xffffffff;
-  for (const byte of bytes) crc = (crc >>> 8) ^ CASTAGNOLI_TABLE[(crc ^ byte) & 0xff]!;
-  return (crc ^ 0xffffffff) >>> 0;
 }
