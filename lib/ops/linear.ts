@@ -8,12 +8,13 @@ import columnSumCode from "../../kernels/column_sum.wgsl" with { type: "text" };
 import { Kernel } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { matmul } from "./matmul.ts";
+import { dropout, type DropoutSite } from "./dropout.ts";
+import { type LowRankTerm, matmul } from "./matmul.ts";
 
 const columnSum = new Kernel("column_sum", columnSumCode);
 const COLUMNS = 32;
 
-/** A low-rank adapter of a linear layer: y += scale · x · aᵗ · bᵗ. */
+/** A low-rank adapter of a linear layer: y += scale · dropout(x) · aᵗ · bᵗ. */
 export interface Lora {
   /** f32 [R, K]. */
   a: Tensor;
@@ -21,6 +22,8 @@ export interface Lora {
   b: Tensor;
   /** Factor of the update, usually alpha / R. */
   scale: number;
+  /** Dropout of the adapter's input while training. @default {none} */
+  dropout?: DropoutSite | undefined;
 }
 
 /** Options of {@linkcode linear}. */
@@ -34,7 +37,7 @@ export interface LinearOptions {
 }
 
 /**
- * Records y [..., N] = x [..., K] · weightᵗ + bias + lora.scale · x · lora.aᵗ · lora.bᵗ. `weight` [N, K] is f32, or frozen
+ * Records y [..., N] = x [..., K] · weightᵗ + bias + lora.scale · dropout(x) · lora.aᵗ · lora.bᵗ. `weight` [N, K] is f32, or frozen
  * bf16 or f16. Gradients of `x`, `weight`, `bias`, `lora.a` and `lora.b` are recorded when asked for.
  *
  * Source: Hu et al. 2021, arXiv:2106.09685, eq. 3 (LoRA).
@@ -59,9 +62,12 @@ export function linear(r: Recorder, x: Tensor, weight: Tensor, options: LinearOp
     );
   }
   let u: Tensor | undefined;
+  // What the adapter sees: x itself when nothing is dropped.
+  let seen = x;
   if (lora !== undefined) {
+    if (lora.dropout !== undefined) seen = dropout(r, x, lora.dropout);
     u = r.tensor([M, lora.a.dim(0)], `${label}.u`);
-    matmul(r, "NT", x, lora.a, { out: u, label: `${label}.loraA` });
+    matmul(r, "NT", seen, lora.a, { out: u, label: `${label}.loraA` });
   }
   const term = lora && u && { u, b: lora.b, scale: lora.scale };
   matmul(r, "NT", x, w, { out: y, bias, lora: term, label });
@@ -69,19 +75,27 @@ export function linear(r: Recorder, x: Tensor, weight: Tensor, options: LinearOp
   const inputs = [x, weight, bias, lora?.a, lora?.b].filter((tensor) => tensor !== undefined);
   r.onBackward(y, inputs, (dy) => {
     const dy2 = dy.reshape(M, N);
-    let du: Tensor | undefined;
+    let back: LowRankTerm | undefined;
     if (lora !== undefined && u !== undefined) {
       const { a, b, scale } = lora;
       r.accumulate(b, (db, add) => {
         matmul(r, "TN", dy2, u, { out: db, add, scale, label: `${label}.dLoraB` });
       });
       if (x.requiresGrad || a.requiresGrad) {
-        du = r.tensor(u.shape, `${label}.du`);
+        const du = r.tensor(u.shape, `${label}.du`);
         matmul(r, "NN", dy2, b, { out: du, scale, label: `${label}.dLora` });
-        const dUpdate = du;
         r.accumulate(a, (da, add) => {
-          matmul(r, "TN", dUpdate, x.reshape(M, K), { out: da, add, label: `${label}.dLoraA` });
+          // Dropped again from the same counters: kept from the forward, these would be most of a step's memory.
+          const again = lora.dropout === undefined ? x : dropout(r, x, lora.dropout);
+          matmul(r, "TN", du, again.reshape(M, K), { out: da, add, label: `${label}.dLoraA` });
         });
+        if (seen === x) back = { u: du, b: a, scale: 1 };
+        else {
+          // The dropout's own backward, recorded next, hands this on to x.
+          r.accumulate(seen, (dSeen, add) => {
+            matmul(r, "NN", du, a, { out: dSeen, add, label: `${label}.dSeen` });
+          });
+        }
       }
     }
     r.accumulate(weight, (dw, add) => {
@@ -89,7 +103,6 @@ export function linear(r: Recorder, x: Tensor, weight: Tensor, options: LinearOp
     });
     if (bias !== undefined) r.accumulate(bias, (dBias, add) => sumColumns(r, dy2, dBias, add));
     r.accumulate(x, (dx, add) => {
-      const back = lora && du && { u: du, b: lora.a, scale: 1 };
       matmul(r, "NN", dy2, w, { out: dx, add, lora: back, label: `${label}.dx` });
     });
   });

@@ -4,15 +4,14 @@
  * @module
  */
 
-import plainCode from "../../kernels/matmul.wgsl" with { type: "text" };
-import { Kernel } from "../gpu/kernel.ts";
+import type { Choice } from "../gpu/autotune.ts";
+import type { Gpu } from "../gpu/device.ts";
 import type { Recorder } from "../gpu/recorder.ts";
-import type { DType, Tensor } from "../gpu/tensor.ts";
+import type { Tensor } from "../gpu/tensor.ts";
+import { chooseMatmul, matmulDispatch, type MatmulLayout, type MatmulProblem } from "./matmul_kernels.ts";
+import { type RowWindow, rowWindows } from "./windows.ts";
 
-/**
- * Which operand is stored transposed: `NT` C[M,N] = A[M,K] B[N,K]ᵗ, `NN` C = A[M,K] B[K,N], `TN` C = A[K,M]ᵗ B[K,N].
- */
-export type MatmulLayout = "NT" | "NN" | "TN";
+export type { MatmulLayout } from "./matmul_kernels.ts";
 
 /** A low-rank term added to a product: `scale` · u · b. */
 export interface LowRankTerm {
@@ -36,25 +35,15 @@ export interface MatmulOptions {
   bias?: Tensor | undefined;
   /** Low-rank term (`NT`, `NN`). */
   lora?: LowRankTerm | undefined;
+  /** Kernel to use. @default {as measured on this device, else as expected} */
+  choice?: Choice | undefined;
   /** Name in timings. @default {"matmul." + layout} */
   label?: string;
 }
 
-/** Sizes of a product. */
-export interface MatmulShape {
-  M: number;
-  N: number;
-  K: number;
-  /** Rank of the low-rank term, 0 without. */
-  R: number;
-}
-
-const plain = new Kernel("matmul", plainCode);
-const B_TYPES: Partial<Record<DType, number>> = { f32: 0, bf16: 1, f16: 2 };
-
 /**
  * Records a matrix product into `options.out`. `a` and `out` are f32, `b` is f32, bf16 or f16. Leading dimensions are folded:
- * the last dimension of an operand is its row length.
+ * the last dimension of an operand is its row length. In `NT`, a `b` larger than one binding is read through windows.
  *
  * @throws {TypeError} when shapes or types do not fit
  */
@@ -65,52 +54,90 @@ export function matmul(
   b: Tensor,
   options: MatmulOptions,
 ): void {
-  const shape = shapeOf(layout, a, b, options);
-  const { M, N } = shape;
-  const { kernel, entry, params, workgroups } = plainDispatch(layout, shape);
-  const { out, lora, bias } = options;
-  const scale = options.scale ?? 1;
-  r.dispatch(kernel, entry, {
+  const problem = problemOf(layout, a, b, options);
+  const { N, K } = problem;
+  const windows = layout === "NT" && b.sizeBytes > r.gpu.maxBindingBytes
+    ? alignedWindows(r.gpu, b.reshape(N, K))
+    : [{ start: 0, end: N }];
+  for (const { start, end } of windows) {
+    if (end - start === N) recordProduct(r, { problem, a, b, options });
+    else {
+      const { bias, lora } = options;
+      recordProduct(r, {
+        problem: { ...problem, N: end - start, cStart: start },
+        a,
+        b: b.reshape(N, K).rows(start, end),
+        options: {
+          ...options,
+          bias: bias?.rows(start, end),
+          lora: lora && { ...lora, b: lora.b.rows(start, end) },
+        },
+      });
+    }
+  }
+}
+
+/** Windows whose first row is a multiple of 256, so that the same rows of a bias may start a binding. */
+function alignedWindows(gpu: Gpu, b: Tensor): RowWindow[] {
+  const rowBytes = b.sizeBytes / b.dim(0);
+  return rowWindows(gpu, b, {
+    maxRows: Math.max(256, Math.floor(gpu.maxBindingBytes / rowBytes / 256) * 256),
+  });
+}
+
+/** A product with its operands. */
+interface Product {
+  problem: MatmulProblem;
+  a: Tensor;
+  b: Tensor;
+  options: MatmulOptions;
+}
+
+function recordProduct(r: Recorder, product: Product): void {
+  const { problem, a, b, options } = product;
+  const { layout, M, N, K, R, cStride, cStart } = problem;
+  const { out, lora, bias, scale = 1, label = `matmul.${layout}` } = options;
+  if (lora !== undefined && R % 4 !== 0) {
+    // The fast kernels take ranks in steps of four; another rank is a product of its own.
+    const withoutTerm = { ...problem, R: 0 };
+    recordProduct(r, { ...product, problem: withoutTerm, options: { ...options, lora: undefined } });
+    recordProduct(r, {
+      ...product,
+      problem: { ...withoutTerm, K: R, bType: "f32" },
+      a: lora.u,
+      b: lora.b,
+      options: { out, add: true, scale: lora.scale, label },
+    });
+    return;
+  }
+  const { kernel, params, workgroups } = matmulDispatch(
+    problem,
+    options.choice ?? chooseMatmul(r.gpu, problem),
+  );
+  r.dispatch(kernel, "main", {
     // What is absent is bound to something that is there: the kernel does not read it.
     bind: { a, b, c: out, bias: bias ?? a, u: lora?.u ?? a, loraB: lora?.b ?? a },
     params: {
       ...params,
-      bType: B_TYPES[b.dtype]!,
       hasBias: bias !== undefined,
-      cStride: N,
-      cStart: 0,
+      cStride,
+      cStart,
       add: options.add ?? false,
       scale,
       // The kernel multiplies the whole sum by scale.
       loraScale: lora === undefined ? 0 : lora.scale / scale,
     },
     workgroups,
-    flops: 2 * M * N * (shape.K + shape.R),
-    label: options.label ?? `matmul.${layout}`,
+    flops: 2 * M * N * (K + R),
+    label,
   });
 }
 
-function plainDispatch(layout: MatmulLayout, { M, N, K, R }: MatmulShape): {
-  kernel: Kernel;
-  entry: string;
-  params: Record<string, number>;
-  workgroups: [number, number];
-} {
-  const [aRow, aStep] = layout === "TN" ? [1, M] : [K, 1];
-  const [bColumn, bStep] = layout === "NT" ? [K, 1] : [1, N];
-  const [loraColumn, loraStep] = layout === "NT" ? [R, 1] : [1, N];
-  return {
-    kernel: plain,
-    entry: "main",
-    params: { M, N, K, R, aRow, aStep, bColumn, bStep, loraColumn, loraStep },
-    workgroups: [Math.ceil(N / 32), Math.ceil(M / 32)],
-  };
-}
-
-function shapeOf(layout: MatmulLayout, a: Tensor, b: Tensor, options: MatmulOptions): MatmulShape {
+function problemOf(layout: MatmulLayout, a: Tensor, b: Tensor, options: MatmulOptions): MatmulProblem {
   const { out, bias, lora } = options;
   const what = `Cannot multiply "${a.label}" [${a.shape}] by "${b.label}" [${b.shape}] (${layout})`;
-  if (a.dtype !== "f32" || out.dtype !== "f32" || B_TYPES[b.dtype] === undefined) {
+  const bType = b.dtype;
+  if (a.dtype !== "f32" || out.dtype !== "f32" || bType === "u32" || bType === "i32") {
     throw new TypeError(
       `${what}: found ${a.dtype} by ${b.dtype} into ${out.dtype}, expected f32 by f32, bf16 or f16 into f32`,
     );
@@ -129,7 +156,8 @@ function shapeOf(layout: MatmulLayout, a: Tensor, b: Tensor, options: MatmulOpti
       `${what}: the bias "${bias.label}" is ${bias.dtype} [${bias.shape}], expected f32 [${N}]`,
     );
   }
-  if (lora === undefined) return { M, N, K, R: 0 };
+  const problem: MatmulProblem = { layout, M, N, K, R: 0, bType, cStride: N, cStart: 0 };
+  if (lora === undefined) return problem;
   const R = lora.u.dim(-1);
   const [loraN, loraR] = layout === "NT"
     ? [rowsOf(lora.b), lora.b.dim(-1)]
@@ -145,5 +173,5 @@ function shapeOf(layout: MatmulLayout, a: Tensor, b: Tensor, options: MatmulOpti
       `${what}: the low-rank term is ${lora.u.dtype} by ${lora.b.dtype}, expected f32 by f32`,
     );
   }
-  return { M, N, K, R };
+  return { ...problem, R };
 }

@@ -2,9 +2,10 @@ import assert from "node:assert/strict";
 import { decodeBf16, encodeBf16 } from "../../lib/base/half.ts";
 import { Recorder } from "../../lib/gpu/recorder.ts";
 import { makeTrainable, readF32, tensorFrom } from "../../lib/gpu/tensor.ts";
+import { dropout } from "../../lib/ops/dropout.ts";
 import { linear } from "../../lib/ops/linear.ts";
 import { assertClose, numericalGradient } from "../support/close.ts";
-import { forwardBackward, randomValues, testGpu } from "../support/gpu.ts";
+import { forwardBackward, randomValues, runOnce, testGpu } from "../support/gpu.ts";
 
 interface Operands {
   x: ArrayLike<number>;
@@ -67,6 +68,59 @@ for (const [M, N, K, R] of [[1, 1, 1, 1], [3, 5, 7, 2], [9, 16, 8, 4], [26, 40, 
     }
   });
 }
+
+Deno.test("linear drops the adapter's input in the forward and the same elements in the backward", async () => {
+  const gpu = await testGpu();
+  const [M, N, K, R] = [6, 12, 16, 4];
+  const site = { rate: 0.4, seed: tensorFrom(gpu, new Uint32Array([7, 3])), site: 5 };
+  const operands = {
+    x: randomValues(M * K, 1),
+    weight: randomValues(N * K, 2),
+    bias: randomValues(N, 3),
+    a: randomValues(R * K, 4),
+    b: randomValues(N * R, 5),
+  };
+  const { mask } = await runOnce(gpu, (r) => {
+    const ones = tensorFrom(gpu, new Float32Array(M * K).fill(1), { shape: [M, K] });
+    return { mask: dropout(r, ones, site) };
+  }, { training: true });
+  assert.ok(mask.includes(0) && mask.some((value) => value > 1));
+  const f = (o: Operands): Float64Array => {
+    const { x, ...rest } = o;
+    const plain = reference({ ...o, b: new Float64Array(N * R) }, N, K, R);
+    const dropped = Float64Array.from(x, (value, i) => value * mask[i]!);
+    const low = reference(
+      {
+        ...rest,
+        x: dropped,
+        weight: new Float64Array(N * K),
+        bias: new Float64Array(N),
+      },
+      N,
+      K,
+      R,
+    );
+    return plain.map((value, i) => value + low[i]!);
+  };
+  const shapes = { x: [M, K], weight: [N, K], bias: [N], a: [R, K], b: [N, R] };
+  const names = Object.keys(operands) as (keyof Operands)[];
+  const dy = randomValues(M * N, 6);
+  const { output, grads } = await forwardBackward(
+    gpu,
+    Object.fromEntries(names.map((name) => [name, { data: operands[name], shape: shapes[name] }])),
+    (r, t) => {
+      const lora = { a: t.a!, b: t.b!, scale: SCALE, dropout: site };
+      return linear(r, t.x!, t.weight!, { bias: t.bias!, lora });
+    },
+    () => dy,
+    0.5,
+  );
+  assertClose(output, f(operands), { relative: 2e-6, label: "y" });
+  for (const name of names) {
+    const want = numericalGradient((values) => f({ ...operands, [name]: values }), operands[name], dy);
+    assertClose(grads[name]!, want, { relative: 1e-5, absolute: 1e-5, label: `d ${name}` });
+  }
+});
 
 Deno.test("linear over a frozen packed weight passes the gradient to its input only", async () => {
   const gpu = await testGpu();

@@ -1,0 +1,146 @@
+/**
+ * The matmul kernels: which can compute a problem, which is expected to be fastest, and how each is dispatched.
+ *
+ * @module
+ */
+
+import plainCode from "../../kernels/matmul.wgsl" with { type: "text" };
+import subgroupCode from "../../kernels/matmul_subgroup.wgsl" with { type: "text" };
+import subgroupNtCode from "../../kernels/matmul_subgroup_nt.wgsl" with { type: "text" };
+import { type Choice, tunedChoice } from "../gpu/autotune.ts";
+import type { Gpu } from "../gpu/device.ts";
+import { Kernel } from "../gpu/kernel.ts";
+
+/**
+ * Which operand is stored transposed: `NT` C[M,N] = A[M,K] B[N,K]ᵗ, `NN` C = A[M,K] B[K,N], `TN` C = A[K,M]ᵗ B[K,N].
+ */
+export type MatmulLayout = "NT" | "NN" | "TN";
+
+/** A product as the kernels see it. */
+export interface MatmulProblem {
+  layout: MatmulLayout;
+  M: number;
+  N: number;
+  K: number;
+  /** Rank of the low-rank term, 0 without. */
+  R: number;
+  bType: "f32" | "bf16" | "f16";
+  /** Elements between rows of C, and the column of C where the product starts. */
+  cStride: number;
+  cStart: number;
+}
+
+/** One dispatch of a problem, without the operands. */
+export interface MatmulDispatch {
+  kernel: Kernel;
+  /** Parameters that depend on the kernel. */
+  params: Record<string, number>;
+  workgroups: [number, number];
+}
+
+const B_TYPES = { f32: 0, bf16: 1, f16: 2 } as const;
+
+interface Family {
+  kernel: Kernel;
+  /** Whether the kernel can compute the problem on this device. */
+  fits(gpu: Gpu, problem: MatmulProblem): boolean;
+  /** Constants worth measuring, the expected winner first. */
+  candidates(gpu: Gpu, problem: MatmulProblem): Record<string, number>[];
+  params(problem: MatmulProblem): Record<string, number>;
+  /** Rows and columns of C that a workgroup computes. */
+  tile(problem: MatmulProblem, constants: Record<string, number>): [rows: number, columns: number];
+  /** Whether rows or columns of tiles come first in the grid. */
+  rowsFirst: boolean;
+  /** Constants that follow from the problem. */
+  fixed(problem: MatmulProblem): Record<string, number>;
+}
+
+const hasLanes = (gpu: Gpu): boolean => gpu.software && gpu.subgroupSize === 8;
+const isMultiple = (n: number, of: number): boolean => n % of === 0;
+const width = (problem: MatmulProblem): number => problem.bType === "f32" ? 4 : 8;
+
+const FAMILIES: Record<string, Family> = {
+  // One pipeline for everything; serves what the others cannot.
+  plain: {
+    kernel: new Kernel("matmul", plainCode),
+    fits: () => true,
+    candidates: () => [{}],
+    params: ({ layout, M, N, K, R, bType }) => {
+      const [aRow, aStep] = layout === "TN" ? [1, M] : [K, 1];
+      const [bColumn, bStep] = layout === "NT" ? [K, 1] : [1, N];
+      const [loraColumn, loraStep] = layout === "NT" ? [R, 1] : [1, N];
+      return { M, N, K, R, aRow, aStep, bColumn, bStep, loraColumn, loraStep, bType: B_TYPES[bType] };
+    },
+    tile: () => [32, 32],
+    rowsFirst: false,
+    fixed: () => ({}),
+  },
+  // Measured on lavapipe: three blocks of 8 rows win where there are that many rows.
+  subgroupNt: {
+    kernel: new Kernel("matmul_subgroup_nt", subgroupNtCode),
+    fits: (gpu, problem) =>
+      hasLanes(gpu) && problem.layout === "NT" && isMultiple(problem.K, width(problem)) &&
+      isMultiple(problem.R, 4),
+    candidates: (_gpu, { M }) => {
+      const expected = Math.min(3, Math.ceil(M / 8));
+      return [expected, ...[3, 2].filter((RA) => RA < expected)].map((RA) => ({ RA }));
+    },
+    params: ({ M, N, K, R }) => ({ M, N, K, R }),
+    tile: (_problem, { RA = 3 }) => [8 * RA, 32],
+    rowsFirst: true,
+    fixed: ({ bType }) => ({ B_TYPE: B_TYPES[bType] }),
+  },
+  subgroup: {
+    kernel: new Kernel("matmul_subgroup", subgroupCode),
+    fits: (gpu, problem) =>
+      hasLanes(gpu) && problem.layout !== "NT" && isMultiple(problem.cStride, 4) &&
+      isMultiple(problem.cStart, 4) &&
+      isMultiple(problem.N, width(problem)) && isMultiple(problem.R, 4) &&
+      isMultiple(problem.layout === "TN" ? problem.M : problem.K, 4),
+    candidates: () => [{}],
+    params: ({ M, N, K, R }) => ({ M, N, K, R }),
+    tile: ({ bType }) => bType === "f32" ? [32, 32] : [16, 64],
+    rowsFirst: true,
+    fixed: ({ bType, layout }) => ({ B_TYPE: B_TYPES[bType], TN: layout === "TN" ? 1 : 0 }),
+  },
+};
+
+const variants = new Map<string, Kernel>();
+
+/** How `choice` computes `problem`. */
+export function matmulDispatch(problem: MatmulProblem, choice: Choice): MatmulDispatch {
+  const family = FAMILIES[choice.kernel];
+  if (family === undefined) throw new RangeError(`Cannot multiply: there is no kernel "${choice.kernel}"`);
+  const constants = { ...choice.constants, ...family.fixed(problem) };
+  const key = `${choice.kernel} ${JSON.stringify(constants)}`;
+  let kernel = variants.get(key);
+  if (kernel === undefined) {
+    kernel = family.kernel.with(constants);
+    variants.set(key, kernel);
+  }
+  const [rows, columns] = family.tile(problem, constants);
+  const grid: [number, number] = [Math.ceil(problem.M / rows), Math.ceil(problem.N / columns)];
+  if (!family.rowsFirst) grid.reverse();
+  return { kernel, params: family.params(problem), workgroups: grid };
+}
+
+/** Every kernel and set of constants that can compute the problem, the one used untuned first. */
+export function matmulCandidates(gpu: Gpu, problem: MatmulProblem): Choice[] {
+  // Object order: what comes later is faster where it fits.
+  return Object.entries(FAMILIES).toReversed().filter(([, family]) => family.fits(gpu, problem))
+    .flatMap(([kernel, family]) =>
+      family.candidates(gpu, problem).map((constants) => ({ kernel, constants }))
+    );
+}
+
+/** Name of a problem in the table of tuned choices: M counts in powers of two, as batches differ. */
+export function matmulKey({ layout, M, N, K, bType }: MatmulProblem): string {
+  return `matmul ${layout} ${bType} ${2 ** Math.ceil(Math.log2(M))}x${N}x${K}`;
+}
+
+/** The kernel for a problem: as measured on this device, else as expected. */
+export function chooseMatmul(gpu: Gpu, problem: MatmulProblem): Choice {
+  const tuned = tunedChoice(gpu, matmulKey(problem));
+  if (tuned !== undefined && FAMILIES[tuned.kernel]?.fits(gpu, problem)) return tuned;
+  return matmulCandidates(gpu, problem)[0]!;
+}
