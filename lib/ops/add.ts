@@ -23,15 +23,23 @@ export function add(r: Recorder, a: Tensor, b: Tensor): Tensor {
     throw new TypeError(`Cannot add "${a.label}" [${a.shape}] and "${b.label}" [${b.shape}]: shapes differ`);
   }
   const y = r.tensor(a.shape, "add");
-  const count = Math.ceil(a.size / 4);
-  const workgroups = foldGrid(r.gpu, Math.ceil(count / WORKGROUP));
+  const { count, workgroups } = gridOf(r, a);
   r.dispatch(kernel, "forward", { bind: { a, b, y }, params: { count }, workgroups });
   r.onBackward(y, [a, b], () => {
     for (const input of [a, b]) {
-      r.passGradient(y, input, (dy, dInput) => {
-        r.dispatch(kernel, "accumulate", { bind: { a: dy, y: dInput }, params: { count }, workgroups });
-      });
+      r.passGradient(y, input, (dy, dInput) => addInto(r, dy, dInput));
     }
   });
   return y;
+}
+
+/** Records to += from, element by element; no gradient is recorded. What pads `to` to whole vectors is added to as well. */
+export function addInto(r: Recorder, from: Tensor, to: Tensor): void {
+  const { count, workgroups } = gridOf(r, to);
+  r.dispatch(kernel, "accumulate", { bind: { a: from, y: to }, params: { count }, workgroups });
+}
+
+function gridOf(r: Recorder, tensor: Tensor): { count: number; workgroups: [number, number, number] } {
+  const count = Math.ceil(tensor.size / 4);
+  return { count, workgroups: foldGrid(r.gpu, Math.ceil(count / WORKGROUP)) };
 }
