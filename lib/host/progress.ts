@@ -38,7 +38,7 @@ export interface ProgressOptions {
    */
   isTerminal?: boolean;
   /**
-   * Takes plain lines, each with its newline.
+   * Takes what is shown: plain lines, each with its newline, or the bar's text and escape codes.
    *
    * @default stderr
    */
@@ -82,6 +82,9 @@ function startBar(
     barCompleteChar: "█",
     barIncompleteChar: "░",
     hideCursor: true,
+    stream: barStream(write),
+    // A bar erased by a logged line comes back at once, even if nothing has changed.
+    forceRedraw: true,
     // Interrupts belong to the task, which may want to save first.
     gracefulExit: false,
     fps: 8,
@@ -101,6 +104,20 @@ function startBar(
     stop() {
       if (isRunning) bar.stop();
       isRunning = false;
+    },
+  };
+}
+
+/**
+ * The terminal as the package sees it. It saves the cursor's place at the start and goes back there at the end, which would be
+ * above the lines logged meanwhile: these two codes are left out.
+ */
+function barStream(write: (text: string) => void): { isTTY: true; write(text: string): boolean } {
+  return {
+    isTTY: true,
+    write(text) {
+      if (text !== "\x1b7" && text !== "\x1b8") write(text);
+      return true;
     },
   };
 }

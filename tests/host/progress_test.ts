@@ -54,3 +54,25 @@ Deno.test("nothing is written with escape codes when stderr is a pipe", async ()
   assert.ok(success, text);
   assert.match(text, /^count 1\/3 at 1 · left .*\ncount 2\/3 at 2 · left .*\ncount 3\/3 at 3\n$/);
 });
+
+Deno.test("a bar on a terminal shows tokens, lets lines through and leaves the cursor as it was", async () => {
+  let screen = "";
+  const progress = startProgress({
+    label: "train",
+    total: 4,
+    isTerminal: true,
+    write: (text) => screen += text,
+  });
+  progress.update(1, { loss: "2.50" });
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  assert.match(screen, /train █{6}░{18} 1\/4 loss 2\.50 · left /);
+  progress.log("saved checkpoint-1");
+  assert.match(screen, /\x1b\[2Ksaved checkpoint-1\n$/);
+  progress.update(4);
+  progress.stop();
+  progress.stop();
+  assert.match(screen, /train █{24} 4\/4 /);
+  assert.ok(screen.includes("\x1b[?25l") && screen.lastIndexOf("\x1b[?25h") > screen.indexOf("\x1b[?25l"));
+  assert.ok(!screen.includes("\x1b7") && !screen.includes("\x1b8"));
+  assert.ok(screen.endsWith("\n"));
+});
