@@ -1,0 +1,126 @@
+// LM head    loss = 1/count * sum over n with labels[n] != -100 of log(sum_v exp(l[n, v])) - l[n, labels[n]]
+//            dl[n, v] = (exp(l[n, v]) / sum_v exp(l[n, v]) - [v = labels[n]]) * grad_scale / count
+//
+// Shapes     N rows; the vocabulary V is seen in chunks of width columns from first_column on; logits [N, width].
+// Grid       reduce, gradient: one workgroup per row, rows folded over x and y. finish: one workgroup.
+// Entries    reduce    writes   running, target at the first chunk; brings them up to date at the others
+//            finish    writes   loss_out = loss, count; adds to loss_sum loss * grad_scale. No valid label: loss 0
+//            gradient  writes   dl over the chunk's logits, in place; rows without a label get 0
+// Numerics   running maximum and sum of exponentials in f32. A label that is neither -100 nor in [0, V) gives loss NaN.
+// Source     Milakov & Gimelshein 2018, arXiv:1805.02867, algorithm 3 (online normaliser).
+// Twins      lib/ops/lm_head_loss.ts, tests/ops/lm_head_loss_test.ts
+
+struct Params {
+  N: u32,
+  V: u32,
+  first_column: u32,
+  width: u32,
+  grad_scale: f32,
+  nan_bits: u32, // NaN cannot be written as a constant in WGSL
+}
+
+const WORKGROUP: u32 = 64u;
+const IGNORED: i32 = -100;
+const LOWEST: f32 = -3.4e38;
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> logits: array<f32>;     // [N, width]
+@group(0) @binding(2) var<storage, read> labels: array<i32>;           // [N]
+@group(0) @binding(3) var<storage, read_write> running: array<vec2f>;  // [N] maximum, sum of exp(l - maximum)
+@group(0) @binding(4) var<storage, read_write> targets: array<f32>;    // [N] logit of the label
+@group(0) @binding(5) var<storage, read_write> loss_out: array<f32>;   // [2] loss, count
+@group(0) @binding(6) var<storage, read_write> loss_sum: array<f32>;   // [1]
+
+var<workgroup> pairs: array<vec2f, WORKGROUP>;
+
+// Maximum and sum over the union of two sets.
+fn join(a: vec2f, b: vec2f) -> vec2f {
+  let highest = max(a.x, b.x);
+  return vec2f(highest, a.y * exp(a.x - highest) + b.y * exp(b.x - highest));
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn reduce(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let n = group.x + group.y * groups.x;
+  if (n >= params.N) {
+    return;
+  }
+  let start = n * params.width;
+  var mine = vec2f(LOWEST, 0.0);
+  for (var i = lane; i < params.width; i += WORKGROUP) {
+    mine = join(mine, vec2f(logits[start + i], 1.0));
+  }
+  pairs[lane] = mine;
+  workgroupBarrier();
+  for (var half = WORKGROUP / 2u; half > 0u; half /= 2u) {
+    if (lane < half) {
+      pairs[lane] = join(pairs[lane], pairs[lane + half]);
+    }
+    workgroupBarrier();
+  }
+  if (lane != 0u) {
+    return;
+  }
+  let label = labels[n];
+  if (params.first_column == 0u) {
+    running[n] = pairs[0];
+    let wrong = label != IGNORED && (label < 0 || u32(label) >= params.V);
+    targets[n] = select(0.0, bitcast<f32>(params.nan_bits), wrong);
+  } else {
+    running[n] = join(running[n], pairs[0]);
+  }
+  if (label >= 0 && u32(label) >= params.first_column && u32(label) - params.first_column < params.width) {
+    targets[n] = logits[start + u32(label) - params.first_column];
+  }
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn finish(@builtin(local_invocation_index) lane: u32) {
+  var mine = vec2f(0.0);
+  for (var n = lane; n < params.N; n += WORKGROUP) {
+    if (labels[n] != IGNORED) {
+      mine += vec2f(running[n].x + log(running[n].y) - targets[n], 1.0);
+    }
+  }
+  pairs[lane] = mine;
+  workgroupBarrier();
+  for (var half = WORKGROUP / 2u; half > 0u; half /= 2u) {
+    if (lane < half) {
+      pairs[lane] += pairs[lane + half];
+    }
+    workgroupBarrier();
+  }
+  if (lane == 0u) {
+    let loss = pairs[0].x / max(pairs[0].y, 1.0);
+    loss_out[0] = loss;
+    loss_out[1] = pairs[0].y;
+    loss_sum[0] += loss * params.grad_scale;
+  }
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn gradient(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let n = group.x + group.y * groups.x;
+  if (n >= params.N) {
+    return;
+  }
+  let label = labels[n];
+  let highest = running[n].x;
+  let scale = select(params.grad_scale / loss_out[1], 0.0, label == IGNORED);
+  let factor = scale / running[n].y;
+  // A negative or earlier label wraps to a column that is not there.
+  let column = u32(label) - params.first_column;
+  let start = n * params.width;
+  for (var i = lane; i < params.width; i += WORKGROUP) {
+    let p = exp(logits[start + i] - highest) * factor;
+    logits[start + i] = select(p, p - scale, i == column);
+  }
+}
