@@ -110,13 +110,13 @@ function recordProduct(r: Recorder, product: Product): void {
     });
     return;
   }
-  const { kernel, params, workgroups } = matmulDispatch(
+  const { kernel, entry, operandB, params, workgroups } = matmulDispatch(
     problem,
     options.choice ?? chooseMatmul(r.gpu, problem),
   );
-  r.dispatch(kernel, "main", {
+  r.dispatch(kernel, entry, {
     // What is absent is bound to something that is there: the kernel does not read it.
-    bind: { a, b, c: out, bias: bias ?? a, u: lora?.u ?? a, loraB: lora?.b ?? a },
+    bind: { a, [operandB]: b, c: out, bias: bias ?? a, u: lora?.u ?? a, loraB: lora?.b ?? a },
     params: {
       ...params,
       hasBias: bias !== undefined,

@@ -7,6 +7,7 @@
 import plainCode from "../../kernels/matmul.wgsl" with { type: "text" };
 import subgroupCode from "../../kernels/matmul_subgroup.wgsl" with { type: "text" };
 import subgroupNtCode from "../../kernels/matmul_subgroup_nt.wgsl" with { type: "text" };
+import tileCode from "../../kernels/matmul_tile.wgsl" with { type: "text" };
 import { type Choice, tunedChoice } from "../gpu/autotune.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { Kernel } from "../gpu/kernel.ts";
@@ -33,6 +34,9 @@ export interface MatmulProblem {
 /** One dispatch of a problem, without the operands. */
 export interface MatmulDispatch {
   kernel: Kernel;
+  entry: string;
+  /** The kernel's variable for B. */
+  operandB: "b" | "bPacked";
   /** Parameters that depend on the kernel. */
   params: Record<string, number>;
   workgroups: [number, number];
@@ -51,6 +55,8 @@ interface Family {
   tile(problem: MatmulProblem, constants: Record<string, number>): [rows: number, columns: number];
   /** Whether rows or columns of tiles come first in the grid. */
   rowsFirst: boolean;
+  /** Whether packed operands have an entry and a binding of their own. */
+  splitByType?: boolean;
   /** Constants that follow from the problem. */
   fixed(problem: MatmulProblem): Record<string, number>;
 }
@@ -58,6 +64,15 @@ interface Family {
 const hasLanes = (gpu: Gpu): boolean => gpu.software && gpu.subgroupSize === 8;
 const isMultiple = (n: number, of: number): boolean => n % of === 0;
 const width = (problem: MatmulProblem): number => problem.bType === "f32" ? 4 : 8;
+
+/** Tiles for GPUs, from the one with the most work per load to the one with the most workgroups. */
+const TILES = [
+  { BM: 128, BN: 128, BK: 8, TM: 8, TN: 8 },
+  { BM: 64, BN: 64, BK: 16, TM: 8, TN: 4 },
+  { BM: 32, BN: 32, BK: 16, TM: 4, TN: 4 },
+];
+/** Workgroups below which a smaller tile is expected to win: GPUs have tens of units to fill. */
+const BUSY = 96;
 
 const FAMILIES: Record<string, Family> = {
   // One pipeline for everything; serves what the others cannot.
@@ -74,6 +89,24 @@ const FAMILIES: Record<string, Family> = {
     tile: () => [32, 32],
     rowsFirst: false,
     fixed: () => ({}),
+  },
+  tile: {
+    kernel: new Kernel("matmul_tile", tileCode),
+    fits: (gpu, problem) => {
+      const { layout, M, N, K, R } = problem;
+      const contiguous = { NT: [K, R], NN: [K, N, R], TN: [M, N] }[layout];
+      return !gpu.software && contiguous.every((n) => isMultiple(n, 4));
+    },
+    candidates: (_gpu, { M, N }) => {
+      const count = ({ BM, BN }: typeof TILES[number]): number => Math.ceil(M / BM) * Math.ceil(N / BN);
+      const expected = TILES.find((tile) => count(tile) >= BUSY) ?? TILES.at(-1)!;
+      return [expected, ...TILES.filter((tile) => tile !== expected)];
+    },
+    params: ({ M, N, K, R }) => ({ M, N, K, R }),
+    tile: (_problem, { BM = 64, BN = 64 }) => [BM, BN],
+    rowsFirst: false,
+    splitByType: true,
+    fixed: ({ bType, layout }) => ({ B_TYPE: B_TYPES[bType], LAYOUT: ["NT", "NN", "TN"].indexOf(layout) }),
   },
   // Measured on lavapipe: three blocks of 8 rows win where there are that many rows.
   subgroupNt: {
@@ -121,7 +154,15 @@ export function matmulDispatch(problem: MatmulProblem, choice: Choice): MatmulDi
   const [rows, columns] = family.tile(problem, constants);
   const grid: [number, number] = [Math.ceil(problem.M / rows), Math.ceil(problem.N / columns)];
   if (!family.rowsFirst) grid.reverse();
-  return { kernel, params: family.params(problem), workgroups: grid };
+  const split = family.splitByType === true;
+  const isPacked = problem.bType !== "f32";
+  return {
+    kernel,
+    entry: split && isPacked ? "packed" : "main",
+    operandB: split && isPacked ? "bPacked" : "b",
+    params: family.params(problem),
+    workgroups: grid,
+  };
 }
 
 /** Every kernel and set of constants that can compute the problem, the one used untuned first. */

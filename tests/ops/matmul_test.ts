@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { decodeBf16, decodeF16, encodeBf16, encodeF16 } from "../../lib/base/half.ts";
-import { type Gpu } from "../../lib/gpu/device.ts";
+import type { Choice } from "../../lib/gpu/autotune.ts";
+import type { Gpu } from "../../lib/gpu/device.ts";
 import { Recorder } from "../../lib/gpu/recorder.ts";
 import { createTensor, tensorFrom, writeTensor } from "../../lib/gpu/tensor.ts";
 import { matmul, type MatmulLayout } from "../../lib/ops/matmul.ts";
@@ -19,6 +20,7 @@ interface Case {
   scale?: number;
   bias?: boolean;
   R?: number;
+  choice?: Choice;
 }
 
 /** B as the GPU gets it and as the values that those bits mean. */
@@ -49,6 +51,7 @@ async function checkProduct(gpu: Gpu, test: Case, samples?: number): Promise<voi
         out,
         add,
         scale,
+        choice: test.choice,
         bias: bias && tensor(bias, [N]),
         lora: R === 0
           ? undefined
@@ -112,6 +115,48 @@ for (const layout of LAYOUTS) {
     for (const [M, N, K] of [[1, 1, 1], [33, 64, 24], [36, 40, 37]] as const) {
       for (const bType of TYPES) {
         await checkProduct(await portableGpu(), { layout, M, N, K, bType, bias: true, add: true });
+      }
+    }
+  });
+}
+
+const TILES = [
+  { BM: 128, BN: 128, BK: 8, TM: 8, TN: 8 },
+  { BM: 64, BN: 64, BK: 16, TM: 8, TN: 4 },
+  { BM: 32, BN: 32, BK: 16, TM: 4, TN: 4 },
+];
+for (const constants of TILES) {
+  const { BM, BN, BK } = constants;
+  Deno.test(`the ${BM}x${BN}x${BK} tile kernel agrees with f64 sums in every layout`, async () => {
+    const choice = { kernel: "tile", constants };
+    for (const layout of LAYOUTS) {
+      // Every type costs a compilation; the types differ in how B is unpacked, which no tile changes.
+      for (const bType of BM === 64 ? TYPES : ["f32"] as const) {
+        const isTn = layout === "TN";
+        const sizes = [[1, 4, 4], [BM - 1, layout === "NT" ? BN + 3 : BN + 4, BK], [BM + 1, BN, BK + 4], [
+          BM,
+          BN - 4,
+          3 * BK - 4,
+        ]] as const;
+        for (const [M, N, K] of sizes) {
+          const [rows, depth] = isTn ? [Math.ceil(M / 4) * 4, K + 1] : [M, K];
+          const test = { layout, M: rows, N, K: depth, R: isTn ? 0 : 12, bType, choice };
+          await checkProduct(await portableGpu(), { ...test, add: true, bias: true, scale: 0.5 }, 900);
+        }
+      }
+    }
+  });
+}
+
+for (const RA of [1, 2, 3]) {
+  Deno.test(`the subgroup kernel of ${RA} blocks of rows agrees with f64 sums`, async () => {
+    const gpu = await testGpu();
+    // Elsewhere the kernel has no meaning: it needs subgroups of eight lanes.
+    if (gpu.subgroupSize !== 8) return;
+    const choice = { kernel: "subgroupNt", constants: { RA } };
+    for (const bType of TYPES) {
+      for (const M of [1, 8 * RA - 1, 8 * RA, 8 * RA + 1]) {
+        await checkProduct(gpu, { layout: "NT", M, N: 37, K: 24, R: 4, bType, bias: true, choice });
       }
     }
   });
