@@ -9,7 +9,7 @@
 //            backward_weight  writes or adds to (params.add) dweight, one row of sums a slice
 // Numerics   sums in f32; the variance is summed in a second pass, so that a large mean does not cancel it.
 // Source     Ba et al. 2016, arXiv:1607.06450, section 3.1.
-// Twins      lib/ops/layer_norm.ts, tests/ops/layer_norm_test.ts
+// Twins      kernels/layer_norm_vec4.wgsl, lib/ops/layer_norm.ts, tests/ops/layer_norm_test.ts
 
 struct Params {
   N: u32,
@@ -20,16 +20,17 @@ struct Params {
 }
 
 const WORKGROUP: u32 = 32u;
+const COLUMNS: u32 = 32u;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;                  // [N, C]
-@group(0) @binding(2) var<storage, read> weight: array<f32>;             // [C]
-@group(0) @binding(3) var<storage, read> bias: array<f32>;               // [C]
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;            // [N, C]
-@group(0) @binding(5) var<storage, read_write> statistics: array<vec2f>; // [N]: mean, rstd, saved for backward
-@group(0) @binding(6) var<storage, read> dy: array<f32>;                 // [N, C]
-@group(0) @binding(7) var<storage, read_write> dx: array<f32>;           // [N, C]
-@group(0) @binding(8) var<storage, read_write> dweight: array<f32>;      // [slices, C]
+@group(0) @binding(1) var<storage, read> x: array<f32>;                   // [N, C]
+@group(0) @binding(2) var<storage, read> weight: array<f32>;              // [C]
+@group(0) @binding(3) var<storage, read> bias: array<f32>;                // [C]
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;             // [N, C]
+@group(0) @binding(5) var<storage, read_write> statistics: array<vec2f>;  // [N]: mean, rstd, saved for backward
+@group(0) @binding(6) var<storage, read> dy: array<f32>;                  // [N, C]
+@group(0) @binding(7) var<storage, read_write> dx: array<f32>;            // [N, C]
+@group(0) @binding(8) var<storage, read_write> dweight: array<f32>;       // [slices, C]
 
 var<workgroup> partial: array<vec2f, WORKGROUP>;
 
@@ -100,12 +101,15 @@ fn backward_x(
   let means = sum_over_workgroup(sums, lane) / f32(params.C);
   for (var c = lane; c < params.C; c += WORKGROUP) {
     let h = (x[start + c] - mean) * scale;
-    let gradient = scale * (dy[start + c] * weight[c] - means.x - h * means.y);
-    dx[start + c] = select(gradient, dx[start + c] + gradient, params.add == 1u);
+    var gradient = scale * (dy[start + c] * weight[c] - means.x - h * means.y);
+    if (params.add == 1u) {
+      gradient += dx[start + c];
+    }
+    dx[start + c] = gradient;
   }
 }
 
-@compute @workgroup_size(WORKGROUP)
+@compute @workgroup_size(COLUMNS)
 fn backward_weight(@builtin(global_invocation_id) id: vec3u) {
   let c = id.x;
   if (c >= params.C) {
@@ -114,7 +118,8 @@ fn backward_weight(@builtin(global_invocation_id) id: vec3u) {
   var sum = 0.0;
   let end = min((id.y + 1u) * params.rows, params.N);
   for (var n = id.y * params.rows; n < end; n++) {
-    sum += dy[n * params.C + c] * (x[n * params.C + c] - statistics[n].x) * statistics[n].y;
+    let row = statistics[n];
+    sum += dy[n * params.C + c] * (x[n * params.C + c] - row.x) * row.y;
   }
   let at = id.y * params.C + c;
   dweight[at] = select(sum, dweight[at] + sum, params.add == 1u);

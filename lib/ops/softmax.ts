@@ -9,8 +9,9 @@ import { Kernel } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { foldGrid } from "./grid.ts";
+import { rowKernels } from "./rows.ts";
 
-const kernel = new Kernel("softmax", code);
+const kernelFor = rowKernels(new Kernel("softmax", code));
 
 /**
  * Records y = softmax(x) over the last dimension of `x` [..., C], and the gradient of `x` when asked for.
@@ -20,6 +21,7 @@ const kernel = new Kernel("softmax", code);
 export function softmax(r: Recorder, x: Tensor): Tensor {
   const C = x.dim(-1);
   const N = x.size / C;
+  const kernel = kernelFor(r.gpu, C);
   const y = r.tensor(x.shape, "softmax");
   const workgroups = foldGrid(r.gpu, N);
   r.dispatch(kernel, "forward", { bind: { x, y }, params: { N, C, add: false }, workgroups });

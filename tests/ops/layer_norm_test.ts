@@ -49,7 +49,7 @@ for (const [N, C] of [[1, 1], [3, 31], [2, 32], [5, 33], [6, 4], [3, 132], [2, 7
   });
 }
 
-for (const [N, C] of [[256, 5], [257, 5], [1031, 8]] as const) {
+for (const [N, C] of [[64, 5], [65, 5], [1031, 8]] as const) {
   Deno.test(`layerNorm sums its weights' gradients over ${N} rows of ${C}`, async () => {
     const x = randomValues(N * C, 1);
     const weight = randomValues(C, 2);
