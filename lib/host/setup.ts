@@ -128,7 +128,7 @@ async function installWithApt(
       `No WebGPU adapter was found; to install Mesa's software driver, run as root: ${command.join(" ")}`,
     );
   }
-  say("No WebGPU adapter was found: installing Mesa's software driver, which takes about a minute");
+  say("No WebGPU adapter was found: installing Mesa's software driver, which takes up to a minute");
   // Another package manager may be at work: wait for it rather than fail.
   const settings = ["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", "DPkg::Lock::Timeout=300"];
   const apt = async (parts: readonly string[]) => {
