@@ -181,7 +181,8 @@ export function matmulKey({ layout, M, N, K, bType }: MatmulProblem): string {
 
 /** The kernel for a problem: as measured on this device, else as expected. */
 export function chooseMatmul(gpu: Gpu, problem: MatmulProblem): Choice {
-  const tuned = tunedChoice(gpu, matmulKey(problem));
-  if (tuned !== undefined && FAMILIES[tuned.kernel]?.fits(gpu, problem)) return tuned;
-  return matmulCandidates(gpu, problem)[0]!;
+  const candidates = matmulCandidates(gpu, problem);
+  const tuned = JSON.stringify(tunedChoice(gpu, matmulKey(problem)));
+  // A saved table may be of another version or for a neighbouring M: only what is a candidate here is used.
+  return candidates.find((candidate) => JSON.stringify(candidate) === tuned) ?? candidates[0]!;
 }
