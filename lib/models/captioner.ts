@@ -11,7 +11,7 @@ import { Rng } from "../base/rng.ts";
 import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { overlayWeights, type WeightSource, type WeightSpec } from "../nn/weights.ts";
-import { assemblePrefix } from "../ops/assemble_prefix.ts";
+import { assemblePrefix } from "../ops/prefix.ts";
 import { attention } from "../ops/attention.ts";
 import { dropout, type DropoutSite } from "../ops/dropout.ts";
 import { embedding } from "../ops/embedding.ts";

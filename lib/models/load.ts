@@ -11,9 +11,14 @@ import { JsonConfig } from "../format/json_config.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { destroyTensor, type Tensor } from "../gpu/tensor.ts";
 import { type FrozenWeights, loadWeights } from "../nn/weights.ts";
-import { ropeTable } from "../ops/rope.ts";
+import { ropeTable, type RopeTableOptions } from "../ops/rope.ts";
 import { type LlamaConfig, llamaFiles, llamaSpecs, parseLlama } from "./llama.ts";
-import { parseSiglipVision, SIGLIP_VISION_FILES, type SiglipVisionConfig, siglipVisionSpecs } from "./siglip.ts";
+import {
+  parseSiglipVision,
+  SIGLIP_VISION_FILES,
+  type SiglipVisionConfig,
+  siglipVisionSpecs,
+} from "./siglip.ts";
 
 /** A vision encoder on the GPU. */
 export interface VisionModel {
@@ -51,7 +56,12 @@ export async function openDecoderConfig(folder: FileFolder): Promise<LlamaConfig
 /** Loads a vision encoder's weights in their own precision. Errors as {@linkcode loadWeights}. */
 export async function loadVisionModel(gpu: Gpu, folder: FileFolder): Promise<VisionModel> {
   const config = await openVisionConfig(folder);
-  const weights = await loadWeights(gpu, await openCheckpoint(folder), siglipVisionSpecs(config), SIGLIP_VISION_FILES);
+  const weights = await loadWeights(
+    gpu,
+    await openCheckpoint(folder),
+    siglipVisionSpecs(config),
+    SIGLIP_VISION_FILES,
+  );
   return { config, weights };
 }
 
@@ -63,7 +73,7 @@ export async function loadVisionModel(gpu: Gpu, folder: FileFolder): Promise<Vis
 export async function loadDecoderModel(
   gpu: Gpu,
   folder: FileFolder,
-  options: { maxPositions: number },
+  options: { maxPositions: number } & Pick<RopeTableOptions, "frequencies">,
 ): Promise<DecoderModel> {
   const config = await openDecoderConfig(folder);
   if (options.maxPositions > config.maxPositions) {
@@ -72,8 +82,13 @@ export async function loadDecoderModel(
         `${config.maxPositions}; use a shorter --max-length or another encoder`,
     );
   }
-  const weights = await loadWeights(gpu, await openCheckpoint(folder), llamaSpecs(config), llamaFiles(config));
-  const rope = ropeTable(gpu, { headDim: config.headDim, theta: config.ropeTheta, maxPositions: options.maxPositions });
+  const weights = await loadWeights(
+    gpu,
+    await openCheckpoint(folder),
+    llamaSpecs(config),
+    llamaFiles(config),
+  );
+  const rope = ropeTable(gpu, { headDim: config.headDim, theta: config.ropeTheta, ...options });
   return {
     config,
     weights,

@@ -9,7 +9,7 @@
 import { JsonConfig } from "../format/json_config.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Recorder } from "../gpu/recorder.ts";
-import { type Tensor, tensorFrom } from "../gpu/tensor.ts";
+import { createTensor, type Tensor, tensorFrom } from "../gpu/tensor.ts";
 import {
   biasedLinear,
   encoderLayer,
@@ -25,6 +25,7 @@ import { attention } from "../ops/attention.ts";
 import { embedding } from "../ops/embedding.ts";
 import { linear } from "../ops/linear.ts";
 import { patchify } from "../ops/patchify.ts";
+import { assemblePrefix } from "../ops/prefix.ts";
 
 /** Sizes of the vision tower. */
 export interface SiglipVisionConfig extends EncoderLayerConfig {
@@ -235,12 +236,18 @@ export function siglipPool(
       bias: inBias.rows(i * D, (i + 1) * D),
       label: "linear",
     });
+  const P = hiddenStates.dim(1);
   const probe = w.get(`${head}.probe`).reshape(1, D);
-  // The same query for every image: gathering row 0 B times also sums the probe's gradient over the batch.
-  const query = embedding(r, zeroRows(r.gpu, B), part(0, probe)).reshape(B, 1, D);
+  // The same query for every image: looking row 0 up B times also sums the probe's gradient over the batch. Attention
+  // takes as many queries as keys, so the others are zeros whose outputs nobody reads.
+  const query = embedding(r, rowNumbers(r.gpu, B, 0), part(0, probe)).reshape(B, 1, D);
+  const queries = P === 1
+    ? query
+    : assemblePrefix(r, query, createTensor(r.gpu, [B, P - 1, D], { label: "zeros" }));
   const options = { heads, kvHeads: heads, headDim: D / heads, causal: false };
-  const mixed = attention(r, query, part(1, hiddenStates), part(2, hiddenStates), options);
-  const pooled = biasedLinear(r, w, `${head}.attention.out_proj`, mixed.reshape(B, D));
+  const mixed = attention(r, queries, part(1, hiddenStates), part(2, hiddenStates), options);
+  const first = embedding(r, rowNumbers(r.gpu, B, P), mixed.reshape(B * P, D));
+  const pooled = biasedLinear(r, w, `${head}.attention.out_proj`, first);
   const normed = namedLayerNorm(r, w, `${head}.layernorm`, pooled, eps);
   return add(r, pooled, encoderMlp(r, w, `${head}.mlp`, normed, config.gelu));
 }
@@ -256,15 +263,13 @@ export function siglipText(r: Recorder, w: WeightSource, inputIds: Tensor, confi
   }
   const normed = namedLayerNorm(r, w, "text_model.final_layer_norm", x, config.eps);
   // SigLIP pads to full length and takes the last position, padding or not.
-  const last = Uint32Array.from({ length: B }, (_, b) => b * T + T - 1);
-  const pooled = embedding(
-    r,
-    tensorFrom(r.gpu, last, { label: "last positions" }),
-    normed.reshape(B * T, config.hiddenSize),
-  );
+  const last = rowNumbers(r.gpu, B, T, T - 1);
+  const pooled = embedding(r, last, normed.reshape(B * T, config.hiddenSize));
   return biasedLinear(r, w, "text_model.head", pooled);
 }
 
-function zeroRows(gpu: Gpu, count: number): Tensor {
-  return tensorFrom(gpu, new Uint32Array(count), { label: "row 0" });
+/** Row numbers offset + b * stride for b in 0 to B - 1, u32 [B]. */
+function rowNumbers(gpu: Gpu, count: number, stride: number, offset = 0): Tensor {
+  const rows = Uint32Array.from({ length: count }, (_, b) => offset + b * stride);
+  return tensorFrom(gpu, rows, { label: "row numbers" });
 }

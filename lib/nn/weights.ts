@@ -171,8 +171,8 @@ export async function loadWeights(
 }
 
 /** @throws {RangeError} If a value is NaN or infinite; names file and tensor. */
-export function refuseNonFinite(file: string, tensor: string, values: Float32Array): void {
-  const problem = findNonFinite(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), "F32");
+export function refuseNonFinite(file: string, tensor: string, values: Float32Array<ArrayBuffer>): void {
+  const problem = findNonFinite(values, "F32");
   if (problem !== undefined) throw nonFinite(file, tensor, problem);
 }
 

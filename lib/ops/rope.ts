@@ -5,6 +5,7 @@
  */
 
 import code from "../../kernels/rope.wgsl" with { type: "text" };
+import { decodeBf16, encodeBf16 } from "../base/half.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { Kernel } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/recorder.ts";
@@ -22,6 +23,11 @@ export interface RopeTableOptions {
   theta: number;
   /** Positions 0 to maxPositions - 1 get a row. */
   maxPositions: number;
+  /**
+   * Precision of the frequencies. A PyTorch model converted to bfloat16 as a whole rounds its buffer of frequencies, too, and
+   * keeps them rounded when it is widened again. @default {"f64"}
+   */
+  frequencies?: "f64" | "bf16";
 }
 
 /** Options of {@linkcode rope}. */
@@ -55,7 +61,10 @@ export function ropeTable(gpu: Gpu, options: RopeTableOptions): Tensor {
   const half = headDim / 2;
   const values = new Float32Array(maxPositions * headDim);
   for (let i = 0; i < half; i++) {
-    const frequency = theta ** (-2 * i / headDim);
+    const exact = theta ** (-2 * i / headDim);
+    const frequency = options.frequencies === "bf16"
+      ? decodeBf16(encodeBf16(Float32Array.of(exact)))[0]!
+      : exact;
     for (let p = 0; p < maxPositions; p++) {
       values[p * headDim + i] = Math.cos(p * frequency);
       values[p * headDim + half + i] = Math.sin(p * frequency);

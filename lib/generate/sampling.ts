@@ -1,0 +1,54 @@
+/**
+ * Choosing tokens on the host from a row of logits: repetition penalty, temperature, nucleus sampling.
+ *
+ * @module
+ */
+
+import type { Rng } from "../base/rng.ts";
+import type { Candidates } from "./beam_search.ts";
+
+/** Divides positive and multiplies negative logits of tokens seen before. Source: Keskar et al. 2019, arXiv:1909.05858, section 4.1. */
+export function penalizeRepetition(logits: Float32Array, seen: readonly number[], penalty: number): void {
+  for (const id of new Set(seen)) logits[id] = logits[id]! > 0 ? logits[id]! / penalty : logits[id]! * penalty;
+}
+
+/** Log-probabilities of a row of logits, in f64. */
+export function logSoftmax(logits: ArrayLike<number>): Float64Array {
+  let max = -Infinity;
+  for (let i = 0; i < logits.length; i++) max = Math.max(max, logits[i]!);
+  let sum = 0;
+  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i]! - max);
+  const offset = max + Math.log(sum);
+  return Float64Array.from(logits, (value) => value - offset);
+}
+
+/** The k likeliest tokens, best first, equal ones by id. */
+export function topCandidates(logProbs: ArrayLike<number>, k: number): Candidates {
+  const ids = Array.from({ length: logProbs.length }, (_, id) => id);
+  ids.sort((a, b) => logProbs[b]! - logProbs[a]! || a - b);
+  ids.length = Math.min(k, ids.length);
+  return { ids, logProbs: ids.map((id) => logProbs[id]!) };
+}
+
+/**
+ * Draws a token at a temperature from the smallest set of likeliest tokens whose probability reaches `topP`.
+ *
+ * Source: Holtzman et al. 2019, arXiv:1904.09751, section 3.1 (nucleus sampling).
+ */
+export function sampleToken(
+  logits: Float32Array,
+  options: { temperature: number; topP: number; rng: Rng },
+): { id: number; logProb: number } {
+  const logProbs = logSoftmax(logits);
+  const tempered = logSoftmax(logProbs.map((value) => value / options.temperature));
+  const { ids } = topCandidates(tempered, tempered.length);
+  const kept: number[] = [];
+  let mass = 0;
+  for (let i = 0; i < ids.length && mass < options.topP; i++) {
+    kept.push(ids[i]!);
+    mass += Math.exp(tempered[ids[i]!]!);
+  }
+  let point = options.rng.next() * mass;
+  const id = kept.find((candidate) => (point -= Math.exp(tempered[candidate]!)) < 0) ?? kept.at(-1)!;
+  return { id, logProb: logProbs[id]! };
+}
