@@ -6,6 +6,8 @@
 
 import forwardCode from "../../kernels/attention.wgsl" with { type: "text" };
 import backwardCode from "../../kernels/attention_backward.wgsl" with { type: "text" };
+import subgroupCode from "../../kernels/attention_subgroup.wgsl" with { type: "text" };
+import type { Gpu } from "../gpu/device.ts";
 import { Kernel } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
@@ -30,6 +32,7 @@ export interface AttentionOptions {
 const TILE = 32; // queries, and keys, of a workgroup
 const forwardKernel = new Kernel("attention", forwardCode);
 const backwardKernel = new Kernel("attention_backward", backwardCode);
+const subgroupKernel = new Kernel("attention_subgroup", subgroupCode);
 
 /**
  * Records softmax(scale · q·kᵀ)·v per head: `q` [B, S, H·Dh], `k` and `v` [B, S, K·Dh] to [B, S, H·Dh]. Query head h reads
@@ -59,10 +62,12 @@ export function attention(
   const key_mask = keyMask ?? q;
   const sizes = { S, H, K, causal, masked: keyMask !== undefined, scale };
   const flops = 2 * B * H * headDim * (causal ? S * (S + 1) / 2 : S * S); // of one product over all pairs
-  r.dispatch(forwardKernel.with({ DH: headDim }), "forward", {
+  const subgroup = usesSubgroups(r.gpu, headDim);
+  r.dispatch((subgroup ? subgroupKernel : forwardKernel).with({ DH: headDim }), "forward", {
     bind: { q, k, v, key_mask, y, stats },
     params: sizes,
-    workgroups: [tiles, B * H],
+    // The subgroup kernel takes three blocks of eight queries of a key head's group.
+    workgroups: subgroup ? [Math.ceil(H / K * Math.ceil(S / 8) / 3), B * K] : [tiles, B * H],
     flops: 2 * flops,
   });
   r.onBackward(y, [q, k, v], (dy) => {
@@ -90,6 +95,11 @@ export function attention(
     });
   });
   return y;
+}
+
+/** Whether the kernels for software adapters fit: eight lanes, whole vec4, at most four of them in a lane. */
+function usesSubgroups(gpu: Gpu, headDim: number): boolean {
+  return gpu.software && gpu.subgroupSize === 8 && headDim % 4 === 0 && headDim <= 128;
 }
 
 /** Where the gradients of keys and values go; one that nobody asks for goes to a tensor that nobody reads. */
