@@ -1,0 +1,166 @@
+/**
+ * `report.html`: a training on one page that opens offline, on a phone and on paper, and needs no script.
+ *
+ * @module
+ */
+
+import { escapeHtml, lineChart } from "./chart.ts";
+import type { LogEntry } from "./trainer_state.ts";
+
+/** An image with what it should say and what the captioner says. */
+export interface ReportSample {
+  /** PNG, JPEG or WebP as a `data:` address; other addresses are left out. */
+  image: string;
+  references: readonly string[];
+  /** Caption before training, if one was written. */
+  before?: string;
+  /** Caption of the best model. */
+  after: string;
+}
+
+/** Scores of one moment; those in [0, 1] are shown in percent. */
+export type ReportMetrics = Readonly<Record<string, number>>;
+
+/** What the report shows. */
+export interface ReportData {
+  title: string;
+  /** Name and value of what describes the run, in order. */
+  facts: readonly (readonly [name: string, value: string])[];
+  log: readonly LogEntry[];
+  /** Peak learning rates by group: the log holds the projection's, the others are in proportion. */
+  peakLearningRates: Readonly<Record<string, number>>;
+  /** What the metrics were computed on, such as `test split, 100 images`. */
+  metricsOn?: string;
+  before?: ReportMetrics;
+  after?: ReportMetrics;
+  samples: readonly ReportSample[];
+}
+
+const METRIC_TITLES: Readonly<Record<string, string>> = {
+  loss: "Loss",
+  rougeL: "ROUGE-L",
+  exact_match: "Exact match",
+  object_accuracy: "Object words",
+};
+
+/** Title of a metric by its name in the log, with or without `eval_`. */
+export function metricTitle(name: string): string {
+  const bare = name.replace(/^eval_/, "");
+  return METRIC_TITLES[bare] ?? bare.replaceAll("_", " ");
+}
+
+/** A metric as people read it: the loss as a number, shares in percent. */
+export function formatMetric(name: string, value: number): string {
+  return /loss$/.test(name) ? value.toFixed(3) : `${(100 * value).toFixed(1)} %`;
+}
+
+const STYLE = `
+:root{color-scheme:light dark;--back:#fff;--text:#1d2129;--soft:#667085;--rule:#d9dee7;--card:#f6f7f9;--line-1:#1f6feb;--line-2:#d9480f;--line-3:#2b8a3e}
+@media(prefers-color-scheme:dark){:root{--back:#14171c;--text:#e6e9ee;--soft:#98a2b3;--rule:#333b47;--card:#1d2229;--line-1:#6ea8fe;--line-2:#ff922b;--line-3:#69db7c}}
+*{box-sizing:border-box}
+body{margin:0 auto;max-width:60rem;padding:1.25rem;background:var(--back);color:var(--text);font:16px/1.5 system-ui,sans-serif}
+h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem}
+table{border-collapse:collapse;width:100%}td,th{padding:.35rem .6rem;border-bottom:1px solid var(--rule);text-align:left;vertical-align:top;overflow-wrap:anywhere}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+figure{margin:1rem 0}figcaption{display:flex;flex-wrap:wrap;gap:.2rem 1rem}svg{width:100%;height:auto}
+svg text{font:13px system-ui,sans-serif;fill:var(--soft)}.grid{stroke:var(--rule)}
+polyline{fill:none;stroke-width:2}.line-1{stroke:var(--line-1)}.line-2{stroke:var(--line-2)}.line-3{stroke:var(--line-3)}
+.dot-1{fill:var(--line-1)}.dot-2{fill:var(--line-2)}.dot-3{fill:var(--line-3)}
+figcaption i{display:inline-block;width:.9em;height:.25em;margin-right:.4em;vertical-align:middle}.key-1{background:var(--line-1)}.key-2{background:var(--line-2)}.key-3{background:var(--line-3)}
+.samples{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:1rem}
+.samples article{background:var(--card);border-radius:.5rem;padding:.75rem;break-inside:avoid}.samples img{width:100%;height:auto;border-radius:.3rem}
+dl{margin:.5rem 0 0}dt{color:var(--soft);font-size:.8rem}dd{margin:0 0 .3rem}`;
+
+/** Writes the page. All text is escaped; nothing is fetched. */
+export function formatReport(data: ReportData): string {
+  return `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<title>${escapeHtml(data.title)}</title><style>${STYLE}</style></head><body>
+<h1>${escapeHtml(data.title)}</h1>
+<table>${
+    data.facts.map(([name, value]) => `<tr><th>${escapeHtml(name)}</th><td>${escapeHtml(value)}</td></tr>`)
+      .join("\n")
+  }</table>
+${metricsSection(data)}
+${curvesSection(data)}
+${evaluationsSection(data.log)}
+${samplesSection(data.samples)}
+</body></html>
+`;
+}
+
+function metricsSection({ before, after, metricsOn }: ReportData): string {
+  if (after === undefined) return "";
+  const rows = Object.keys(after).map((name) => {
+    const cell = (metrics: ReportMetrics | undefined) =>
+      metrics?.[name] === undefined ? "" : formatMetric(name, metrics[name]);
+    return `<tr><th>${escapeHtml(metricTitle(name))}</th><td class="n">${cell(before)}</td><td class="n">${
+      cell(after)
+    }</td></tr>`;
+  });
+  const on = metricsOn === undefined ? "" : ` on the ${escapeHtml(metricsOn)}`;
+  return `<h2>Before and after${on}</h2>
+<table><tr><th></th><th class="n">before</th><th class="n">after</th></tr>${rows.join("\n")}</table>`;
+}
+
+function curvesSection({ log, peakLearningRates }: ReportData): string {
+  const pointsOf = (key: string, factor = 1) =>
+    log.filter((entry) => key in entry).map((entry) => ({ x: entry.step, y: entry[key]! * factor }));
+  const first = Object.values(peakLearningRates)[0] ?? 1;
+  const charts = [
+    lineChart({
+      title: "Loss",
+      xLabel: "optimizer step",
+      series: [{ name: "training", points: pointsOf("loss") }, {
+        name: "validation",
+        points: pointsOf("eval_loss"),
+      }],
+    }),
+    lineChart({
+      title: "Learning rate",
+      xLabel: "optimizer step",
+      series: Object.entries(peakLearningRates).map(([name, peak]) => ({
+        name,
+        points: pointsOf("learning_rate", peak / first),
+      })),
+    }),
+    lineChart({
+      title: "Gradient norm before clipping",
+      xLabel: "optimizer step",
+      series: [{ name: "all trainable tensors", points: pointsOf("grad_norm") }],
+    }),
+  ];
+  return `<h2>Curves</h2>\n${charts.join("\n")}`;
+}
+
+function evaluationsSection(log: readonly LogEntry[]): string {
+  const evaluations = log.filter((entry) => "eval_loss" in entry);
+  if (evaluations.length === 0) return "";
+  const names = [...new Set(evaluations.flatMap((entry) => Object.keys(entry)))].filter((name) =>
+    name.startsWith("eval_")
+  );
+  const head = names.map((name) => `<th class="n">${escapeHtml(metricTitle(name))}</th>`).join("");
+  const rows = evaluations.map((entry) =>
+    `<tr><td class="n">${entry.step}</td><td class="n">${entry.epoch.toFixed(2)}</td>${
+      names.map((name) =>
+        `<td class="n">${entry[name] === undefined ? "" : formatMetric(name, entry[name])}</td>`
+      ).join("")
+    }</tr>`
+  );
+  return `<h2>Evaluations on the validation split</h2>
+<table><tr><th class="n">step</th><th class="n">epoch</th>${head}</tr>${rows.join("\n")}</table>`;
+}
+
+function samplesSection(samples: readonly ReportSample[]): string {
+  if (samples.length === 0) return "";
+  const cards = samples.map(({ image, references, before, after }) => {
+    const picture = /^data:image\/(png|jpeg|webp|gif|bmp);base64,[A-Za-z0-9+/=]*$/.test(image)
+      ? `<img alt="${escapeHtml(after)}" src="${image}">`
+      : "";
+    const entry = (term: string, text: string) => `<dt>${term}</dt><dd>${escapeHtml(text)}</dd>`;
+    return `<article>${picture}<dl>${references.map((text) => entry("reference", text)).join("")}${
+      before === undefined ? "" : entry("before training", before === "" ? "(nothing)" : before)
+    }${entry("after training", after === "" ? "(nothing)" : after)}</dl></article>`;
+  });
+  return `<h2>Samples</h2>\n<div class="samples">${cards.join("\n")}</div>`;
+}
