@@ -117,17 +117,20 @@ fn top_k(
   let start = n * params.V;
   var last_value = 0.0;
   var last_id = NONE;
+  var value = 0.0;
+  var id = NONE;
   for (var j = 0u; j < params.k; j++) {
-    // The best of those that come after the last one taken: nothing has to be marked.
-    var value = 0.0;
-    var id = NONE;
-    for (var v = lane; v < params.V; v += WORKGROUP) {
-      let score = candidates[start + v];
-      let is_number = (bitcast<u32>(score) & 0x7fffffffu) <= 0x7f800000u;
-      let is_left = j == 0u || is_better(last_value, last_id, score, v);
-      if (is_number && is_left && (id == NONE || score > value)) {
-        value = score;
-        id = v;
+    // Each lane holds the best of its columns that come after the last one taken; only its former owner looks again.
+    if (j == 0u || id == last_id) {
+      id = NONE;
+      for (var v = lane; v < params.V; v += WORKGROUP) {
+        let score = candidates[start + v];
+        let is_number = (bitcast<u32>(score) & 0x7fffffffu) <= 0x7f800000u;
+        let is_left = j == 0u || is_better(last_value, last_id, score, v);
+        if (is_number && is_left && (id == NONE || score > value)) {
+          value = score;
+          id = v;
+        }
       }
     }
     lane_values[lane] = value;

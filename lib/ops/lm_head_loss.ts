@@ -58,7 +58,6 @@ export function lmHeadLoss(
   const lossSum = options.lossSum ?? r.tensor([1], "no loss sum");
   if (options.lossSum === undefined) r.clear(lossSum);
   const common = { N, V, grad_scale: gradScale, nan_bits: NAN_BITS };
-  const workgroups = foldGrid(r.gpu, N);
   const chunkLogits = ({ start, end }: RowWindow): Tensor =>
     // A shorter last chunk uses the head of the memory.
     logits.rows(0, N * (end - start)).reshape(N, end - start);
@@ -67,14 +66,19 @@ export function lmHeadLoss(
       out: chunkLogits(chunk),
       label: "lm_head.logits",
     });
+  const overChunk = (entry: string, chunk: RowWindow, bind: Record<string, Tensor>): void => {
+    const width = chunk.end - chunk.start;
+    const fours = width % 4 === 0;
+    r.dispatch(kernel, fours ? `${entry}_vec4` : entry, {
+      bind: { ...bind, [fours ? "logits4" : "logits"]: chunkLogits(chunk) },
+      params: { ...common, first_column: chunk.start, width },
+      workgroups: foldGrid(r.gpu, N),
+    });
+  };
 
   for (const chunk of chunks) {
     computeLogits(chunk);
-    r.dispatch(kernel, "reduce", {
-      bind: { logits: chunkLogits(chunk), labels, running, targets },
-      params: { ...common, first_column: chunk.start, width: chunk.end - chunk.start },
-      workgroups,
-    });
+    overChunk("reduce", chunk, { labels, running, targets });
   }
   r.dispatch(kernel, "finish", {
     bind: { labels, running, targets, loss_out: lossOut, loss_sum: lossSum },
@@ -96,11 +100,7 @@ export function lmHeadLoss(
     for (const [i, chunk] of chunks.toReversed().entries()) {
       if (i > 0) computeLogits(chunk);
       const dLogits = chunkLogits(chunk);
-      r.dispatch(kernel, "gradient", {
-        bind: { logits: dLogits, labels, running, loss_out: lossOut },
-        params: { ...common, first_column: chunk.start, width: chunk.end - chunk.start },
-        workgroups,
-      });
+      overChunk("gradient", chunk, { labels, running, loss_out: lossOut });
       if (dHidden !== undefined) {
         matmul(r, "NN", dLogits, weight.rows(chunk.start, chunk.end), {
           out: dHidden.into.reshape(N, weight.dim(1)),

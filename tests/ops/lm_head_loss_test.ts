@@ -211,3 +211,15 @@ Deno.test("lmHeadLoss refuses wrong labels, widths, outputs and chunks", async (
   packed.storage.requiresGrad = true;
   assert.throws(() => lmHeadLoss(r, hidden, packed, labels, options), TypeError);
 });
+
+Deno.test("a NaN in a hidden state reaches the loss, whatever its column's chunk", async () => {
+  for (const V of [128, 129]) {
+    const c = makeCase(3, V, 4);
+    const hidden = Float32Array.from(c.hidden);
+    hidden[0] = NaN; // row 0 has a label
+    assert.ok(
+      Number.isNaN((await run(await testGpu(), { ...c, hidden }, { chunkRows: 128 })).loss),
+      `V=${V}`,
+    );
+  }
+});
