@@ -7,6 +7,7 @@
 import forwardCode from "../../kernels/attention.wgsl" with { type: "text" };
 import backwardCode from "../../kernels/attention_backward.wgsl" with { type: "text" };
 import subgroupCode from "../../kernels/attention_subgroup.wgsl" with { type: "text" };
+import subgroupBackwardCode from "../../kernels/attention_subgroup_backward.wgsl" with { type: "text" };
 import type { Gpu } from "../gpu/device.ts";
 import { Kernel } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/recorder.ts";
@@ -33,6 +34,7 @@ const TILE = 32; // queries, and keys, of a workgroup
 const forwardKernel = new Kernel("attention", forwardCode);
 const backwardKernel = new Kernel("attention_backward", backwardCode);
 const subgroupKernel = new Kernel("attention_subgroup", subgroupCode);
+const subgroupBackwardKernel = new Kernel("attention_subgroup_backward", subgroupBackwardCode);
 
 /**
  * Records softmax(scale · q·kᵀ)·v per head: `q` [B, S, H·Dh], `k` and `v` [B, S, K·Dh] to [B, S, H·Dh]. Query head h reads
@@ -63,15 +65,18 @@ export function attention(
   const sizes = { S, H, K, causal, masked: keyMask !== undefined, scale };
   const flops = 2 * B * H * headDim * (causal ? S * (S + 1) / 2 : S * S); // of one product over all pairs
   const subgroup = usesSubgroups(r.gpu, headDim);
+  // A subgroup takes three blocks of eight queries from the heads that share a key head.
+  const queryTiles = subgroup
+    ? [Math.ceil(H / K * Math.ceil(S / 8) / 3), B * K] as const
+    : [tiles, B * H] as const;
   r.dispatch((subgroup ? subgroupKernel : forwardKernel).with({ DH: headDim }), "forward", {
     bind: { q, k, v, key_mask, y, stats },
     params: sizes,
-    // The subgroup kernel takes three blocks of eight queries of a key head's group.
-    workgroups: subgroup ? [Math.ceil(H / K * Math.ceil(S / 8) / 3), B * K] : [tiles, B * H],
+    workgroups: queryTiles,
     flops: 2 * flops,
   });
   r.onBackward(y, [q, k, v], (dy) => {
-    const kernel = backwardKernel.with({ DH: headDim });
+    const kernel = (subgroup ? subgroupBackwardKernel : backwardKernel).with({ DH: headDim });
     r.dispatch(kernel, "backward_delta", {
       bind: { y, dy, delta: stats },
       params: { ...sizes, B, add: 0, add_v: 0 },
@@ -81,7 +86,7 @@ export function attention(
       r.dispatch(kernel, "backward_q", {
         bind: { q, k, v, key_mask, dy, stats, dq },
         params: { ...sizes, B, add, add_v: 0 },
-        workgroups: [tiles, B * H],
+        workgroups: queryTiles,
         flops: 3 * flops,
       });
     });
@@ -90,7 +95,7 @@ export function attention(
     r.dispatch(kernel, "backward_kv", {
       bind: { q, k, v, key_mask, dy, stats, dk, dv },
       params: { ...sizes, B, add, add_v },
-      workgroups: [tiles, B * K],
+      workgroups: [Math.ceil(S / (subgroup ? 24 : TILE)), B * K],
       flops: 4 * flops,
     });
   });
