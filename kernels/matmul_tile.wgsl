@@ -4,7 +4,8 @@
 // Shapes     A [M, K], in TN stored [K, M]; B [K, N], in NT stored [N, K]; u [M, R], loraB like B; row-major. What is
 //            contiguous in A, B, u and loraB is a multiple of 4, the other dimensions any. c's rows lie cStride apart
 //            and start at column cStart.
-// Grid       x: tiles of BN columns, y: tiles of BM rows. Each step copies BK k of A and B into workgroup memory, k
+// Grid       x: tiles of BN columns, y: tiles of BM rows, z: SPLIT parts of K, each with a c of its own, one after the
+//            other, for matmul_sum.wgsl. Each step copies BK k of A and B into workgroup memory, k
 //            outermost; a thread computes TM x TN elements in 4 x 4 blocks that lie apart, so that neighbouring threads
 //            read neighbouring vectors.
 // Entries    main     B f32           writes or adds to (params.add) c
@@ -21,6 +22,7 @@ const BN: u32 = 64u;
 const BK: u32 = 16u;     // a multiple of 4
 const TM: u32 = 8u;      // 4 or 8
 const TN: u32 = 4u;      // 4 or 8
+const SPLIT: u32 = 1u;   // parts of K, one a layer of workgroups
 
 const THREADS_X = BN / TN;
 const THREADS_Y = BM / TM;
@@ -29,6 +31,7 @@ const A_ROW = BM / 4u;   // vectors of one k in A's part of the tile
 const B_ROW = BN / 4u;
 const B_START = BK * A_ROW;
 const QUADS = BK / 4u;
+const STEP = BK * SPLIT;
 
 struct Params {
   M: u32,
@@ -66,7 +69,8 @@ struct Sums {
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
   var sums: Sums;
-  for (var k0 = 0u; k0 < params.K; k0 += BK) {
+  let part = (params.K + STEP - 1u) / STEP * BK;
+  for (var k0 = group.z * part; k0 < min(params.K, (group.z + 1u) * part); k0 += BK) {
     copy_a(group.y * BM, k0, thread);
     for (var e = thread; e < BK * B_ROW; e += THREADS) {
       let from_b = place_b(e, group.x * BN, k0, params.K);
@@ -76,13 +80,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     multiply(&sums, thread);
     workgroupBarrier();
   }
-  finish(&sums, group.xy, thread);
+  finish(&sums, group, thread);
 }
 
 @compute @workgroup_size(THREADS)
 fn packed(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
   var sums: Sums;
-  for (var k0 = 0u; k0 < params.K; k0 += BK) {
+  let part = (params.K + STEP - 1u) / STEP * BK;
+  for (var k0 = group.z * part; k0 < min(params.K, (group.z + 1u) * part); k0 += BK) {
     copy_a(group.y * BM, k0, thread);
     for (var e = thread; e < BK * B_ROW; e += THREADS) {
       let from_b = place_b(e, group.x * BN, k0, params.K);
@@ -92,7 +97,7 @@ fn packed(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
     multiply(&sums, thread);
     workgroupBarrier();
   }
-  finish(&sums, group.xy, thread);
+  finish(&sums, group, thread);
 }
 
 fn unpack(words: vec2u) -> vec4f {
@@ -186,7 +191,7 @@ fn multiply_one(sums: ptr<function, Sums>, thread: u32, k: u32) {
 }
 
 // Adds the low-rank term and stores.
-fn finish(sums: ptr<function, Sums>, group: vec2u, thread: u32) {
+fn finish(sums: ptr<function, Sums>, group: vec3u, thread: u32) {
   let m0 = group.y * BM;
   let n0 = group.x * BN;
   for (var k0 = 0u; k0 < params.R; k0 += BK) {
@@ -204,41 +209,42 @@ fn finish(sums: ptr<function, Sums>, group: vec2u, thread: u32) {
   }
   let m = m0 + thread / THREADS_X * 4u;
   let n = n0 + thread % THREADS_X * 4u;
-  store_block((*sums).c00, m, n);
-  if (TN > 4u) { store_block((*sums).c01, m, n + 4u * THREADS_X); }
-  if (TM > 4u) { store_block((*sums).c10, m + 4u * THREADS_Y, n); }
-  if (TM > 4u && TN > 4u) { store_block((*sums).c11, m + 4u * THREADS_Y, n + 4u * THREADS_X); }
+  let start = params.cStart + group.z * params.M * params.cStride;
+  store_block((*sums).c00, start, m, n);
+  if (TN > 4u) { store_block((*sums).c01, start, m, n + 4u * THREADS_X); }
+  if (TM > 4u) { store_block((*sums).c10, start, m + 4u * THREADS_Y, n); }
+  if (TM > 4u && TN > 4u) { store_block((*sums).c11, start, m + 4u * THREADS_Y, n + 4u * THREADS_X); }
 }
 
-fn store_block(block: mat4x4f, m: u32, n: u32) {
+fn store_block(block: mat4x4f, start: u32, m: u32, n: u32) {
   var offset = vec4f();
   if (params.hasBias == 1u && n < params.N) {
     let last = params.N - 1u;
     offset = vec4f(bias[n], bias[min(n + 1u, last)], bias[min(n + 2u, last)], bias[min(n + 3u, last)]);
   }
-  store(block[0], m, n, offset);
-  store(block[1], m + 1u, n, offset);
-  store(block[2], m + 2u, n, offset);
-  store(block[3], m + 3u, n, offset);
+  store(block[0], start, m, n, offset);
+  store(block[1], start, m + 1u, n, offset);
+  store(block[2], start, m + 2u, n, offset);
+  store(block[3], start, m + 3u, n, offset);
 }
 
-fn store(sum: vec4f, m: u32, n: u32, offset: vec4f) {
+fn store(sum: vec4f, start: u32, m: u32, n: u32, offset: vec4f) {
   if (m < params.M) {
     let value = params.scale * sum + offset;
-    let start = m * params.cStride + params.cStart;
-    store_one(start, n, value.x);
-    store_one(start, n + 1u, value.y);
-    store_one(start, n + 2u, value.z);
-    store_one(start, n + 3u, value.w);
+    let row = start + m * params.cStride;
+    store_one(row, n, value.x);
+    store_one(row, n + 1u, value.y);
+    store_one(row, n + 2u, value.z);
+    store_one(row, n + 3u, value.w);
   }
 }
 
-fn store_one(start: u32, n: u32, value: f32) {
+fn store_one(row: u32, n: u32, value: f32) {
   if (n < params.N) {
     if (params.add == 1u) {
-      c[start + n] += value;
+      c[row + n] += value;
     } else {
-      c[start + n] = value;
+      c[row + n] = value;
     }
   }
 }

@@ -4,14 +4,19 @@
  * @module
  */
 
+import sumCode from "../../kernels/matmul_sum.wgsl" with { type: "text" };
 import type { Choice } from "../gpu/autotune.ts";
 import type { Gpu } from "../gpu/device.ts";
+import { Kernel } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import { foldGrid } from "./grid.ts";
 import { chooseMatmul, matmulDispatch, type MatmulLayout, type MatmulProblem } from "./matmul_kernels.ts";
 import { type RowWindow, rowWindows } from "./windows.ts";
 
 export type { MatmulLayout } from "./matmul_kernels.ts";
+
+const sumKernel = new Kernel("matmul_sum", sumCode);
 
 /** A low-rank term added to a product: `scale` · u · b. */
 export interface LowRankTerm {
@@ -110,25 +115,38 @@ function recordProduct(r: Recorder, product: Product): void {
     });
     return;
   }
-  const { kernel, entry, operandB, params, workgroups } = matmulDispatch(
-    problem,
-    options.choice ?? chooseMatmul(r.gpu, problem),
-  );
+  const choice = options.choice ?? chooseMatmul(r.gpu, problem);
+  const { kernel, entry, operandB, params, workgroups, parts } = matmulDispatch(problem, choice);
+  const flops = 2 * M * N * (K + R);
+  // How the product goes into its output.
+  const finish = { hasBias: bias !== undefined, cStride, cStart, add: options.add ?? false, scale };
+  // What is absent is bound to something that is there: the kernel does not read it.
+  const bind = { a, [operandB]: b, c: out, bias: bias ?? a, u: lora?.u ?? a, loraB: lora?.b ?? a };
+  if (parts === 1) {
+    // The kernel multiplies the whole sum by scale.
+    const loraScale = lora === undefined ? 0 : lora.scale / scale;
+    r.dispatch(kernel, entry, {
+      bind,
+      params: { ...params, ...finish, loraScale },
+      workgroups,
+      flops,
+      label,
+    });
+    return;
+  }
+  const each = r.tensor([parts, M, N], `${label}.parts`);
+  const asIs = { hasBias: false, cStride: N, cStart: 0, add: false, scale: 1, loraScale: 0 };
   r.dispatch(kernel, entry, {
-    // What is absent is bound to something that is there: the kernel does not read it.
-    bind: { a, [operandB]: b, c: out, bias: bias ?? a, u: lora?.u ?? a, loraB: lora?.b ?? a },
-    params: {
-      ...params,
-      hasBias: bias !== undefined,
-      cStride,
-      cStart,
-      add: options.add ?? false,
-      scale,
-      // The kernel multiplies the whole sum by scale.
-      loraScale: lora === undefined ? 0 : lora.scale / scale,
-    },
+    bind: { ...bind, c: each },
+    params: { ...params, ...asIs },
     workgroups,
-    flops: 2 * M * N * (K + R),
+    flops,
+    label,
+  });
+  r.dispatch(sumKernel, "main", {
+    bind: { parts: each, c: out, bias: bias ?? a },
+    params: { M, N, P: parts, ...finish },
+    workgroups: foldGrid(r.gpu, Math.ceil(M * N / 64)),
     label,
   });
 }

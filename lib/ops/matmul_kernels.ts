@@ -39,7 +39,9 @@ export interface MatmulDispatch {
   operandB: "b" | "bPacked";
   /** Parameters that depend on the kernel. */
   params: Record<string, number>;
-  workgroups: [number, number];
+  workgroups: [number, number, number];
+  /** Parts of K, each a product of its own that is yet to be summed; 1 when K is whole. */
+  parts: number;
 }
 
 const B_TYPES = { f32: 0, bf16: 1, f16: 2 } as const;
@@ -73,6 +75,8 @@ const TILES = [
 ];
 /** Workgroups below which a smaller tile is expected to win: GPUs have tens of units to fill. */
 const BUSY = 96;
+/** k that a part of a split product has at least. */
+const PART = 64;
 
 const FAMILIES: Record<string, Family> = {
   // One pipeline for everything; serves what the others cannot.
@@ -97,10 +101,13 @@ const FAMILIES: Record<string, Family> = {
       const contiguous = { NT: [K, R], NN: [K, N, R], TN: [M, N] }[layout];
       return !gpu.software && contiguous.every((n) => isMultiple(n, 4));
     },
-    candidates: (_gpu, { M, N }) => {
+    candidates: (_gpu, { M, N, K, R }) => {
       const count = ({ BM, BN }: typeof TILES[number]): number => Math.ceil(M / BM) * Math.ceil(N / BN);
       const expected = TILES.find((tile) => count(tile) >= BUSY) ?? TILES.at(-1)!;
-      return [expected, ...TILES.filter((tile) => tile !== expected)];
+      // Where not even the smallest tile makes work for all (products with a small rank), K is split.
+      const SPLIT = R > 0 ? 1 : Math.min(Math.ceil(BUSY / count(expected)), Math.floor(K / PART));
+      const whole = [expected, ...TILES.filter((tile) => tile !== expected)];
+      return SPLIT < 2 ? whole : [{ ...expected, SPLIT }, ...whole];
     },
     params: ({ M, N, K, R }) => ({ M, N, K, R }),
     tile: (_problem, { BM = 64, BN = 64 }) => [BM, BN],
@@ -154,6 +161,10 @@ export function matmulDispatch(problem: MatmulProblem, choice: Choice): MatmulDi
   const [rows, columns] = family.tile(problem, constants);
   const grid: [number, number] = [Math.ceil(problem.M / rows), Math.ceil(problem.N / columns)];
   if (!family.rowsFirst) grid.reverse();
+  const parts = constants.SPLIT ?? 1;
+  if (parts > 1 && problem.R > 0) {
+    throw new RangeError(`Cannot split K into ${parts} parts of a product with a low-rank term`);
+  }
   const split = family.splitByType === true;
   const isPacked = problem.bType !== "f32";
   return {
@@ -161,7 +172,8 @@ export function matmulDispatch(problem: MatmulProblem, choice: Choice): MatmulDi
     entry: split && isPacked ? "packed" : "main",
     operandB: split && isPacked ? "bPacked" : "b",
     params: family.params(problem),
-    workgroups: grid,
+    workgroups: [...grid, parts],
+    parts,
   };
 }
 

@@ -5,6 +5,7 @@ import type { Gpu } from "../../lib/gpu/device.ts";
 import { Recorder } from "../../lib/gpu/recorder.ts";
 import { createTensor, tensorFrom, writeTensor } from "../../lib/gpu/tensor.ts";
 import { matmul, type MatmulLayout } from "../../lib/ops/matmul.ts";
+import { chooseMatmul } from "../../lib/ops/matmul_kernels.ts";
 import { assertClose } from "../support/close.ts";
 import { portableGpu, randomValues, runOnce, testGpu } from "../support/gpu.ts";
 
@@ -131,7 +132,8 @@ for (const constants of TILES) {
     const choice = { kernel: "tile", constants };
     for (const layout of LAYOUTS) {
       // Every type costs a compilation; the types differ in how B is unpacked, which no tile changes.
-      for (const bType of BM === 64 ? TYPES : ["f32"] as const) {
+      const types: BType[] = BM !== 64 ? ["f32"] : layout === "NT" ? TYPES : ["f32", "bf16"];
+      for (const bType of types) {
         const isTn = layout === "TN";
         const sizes = [[1, 4, 4], [BM - 1, layout === "NT" ? BN + 3 : BN + 4, BK], [BM + 1, BN, BK + 4], [
           BM,
@@ -147,6 +149,28 @@ for (const constants of TILES) {
     }
   });
 }
+
+Deno.test("the tile kernel sums the parts of a split product", async () => {
+  const choice = { kernel: "tile", constants: { ...TILES[2]!, SPLIT: 3 } };
+  for (const layout of LAYOUTS) {
+    for (const K of [4, 48, 52, 148]) {
+      const test = { layout, M: 36, N: 40, K, add: true, bias: true, scale: 0.5, choice };
+      await checkProduct(await portableGpu(), test);
+    }
+  }
+});
+
+Deno.test("on a GPU the tile kernel is chosen by size, split where few tiles would run, and the plain one as a last resort", async () => {
+  const gpu = { ...await portableGpu(), software: false };
+  const chosen = (layout: MatmulLayout, M: number, N: number, K: number): Choice =>
+    chooseMatmul(gpu, { layout, M, N, K, R: 0, bType: "bf16", cStride: N, cStart: 0 });
+  assert.equal(chosen("NT", 4096, 4096, 576).constants.BM, 128);
+  assert.equal(chosen("NT", 904, 576, 576).constants.BM, 64);
+  assert.equal(chosen("NT", 226, 577, 576).constants.BM, 32);
+  assert.deepEqual(chosen("TN", 16, 576, 904).constants, { ...TILES[2]!, SPLIT: 6 });
+  assert.equal(chosen("NT", 226, 576, 577).kernel, "plain");
+  assert.equal(chosen("NN", 226, 577, 576).kernel, "plain");
+});
 
 for (const RA of [1, 2, 3]) {
   Deno.test(`the subgroup kernel of ${RA} blocks of rows agrees with f64 sums`, async () => {
