@@ -19,26 +19,35 @@ export type MatmulLayout = "NT" | "NN" | "TN";
 
 /** A product as the kernels see it. */
 export interface MatmulProblem {
+  /** Which operand is stored transposed. */
   layout: MatmulLayout;
+  /** Rows of C. */
   M: number;
+  /** Columns of C. */
   N: number;
+  /** Length of the sums. */
   K: number;
   /** Rank of the low-rank term, 0 without. */
   R: number;
+  /** Type of B. */
   bType: "f32" | "bf16" | "f16";
-  /** Elements between rows of C, and the column of C where the product starts. */
+  /** Elements between rows of C. */
   cStride: number;
+  /** Column of C where the product starts. */
   cStart: number;
 }
 
 /** One dispatch of a problem, without the operands. */
 export interface MatmulDispatch {
+  /** The kernel with its constants. */
   kernel: Kernel;
+  /** Its entry point. */
   entry: string;
   /** The kernel's variable for B. */
   operandB: "b" | "bPacked";
   /** Parameters that depend on the kernel. */
   params: Record<string, number>;
+  /** Workgroup counts. */
   workgroups: [number, number, number];
   /** Parts of K, each a product of its own that is yet to be summed; 1 when K is whole. */
   parts: number;

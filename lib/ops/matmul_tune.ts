@@ -15,9 +15,13 @@ import { matmulCandidates, matmulKey, type MatmulLayout, type MatmulProblem } fr
 
 /** A product to tune. */
 export interface MatmulShape {
+  /** Which operand is stored transposed. */
   layout: MatmulLayout;
+  /** Rows of C. */
   M: number;
+  /** Columns of C. */
   N: number;
+  /** Length of the sums. */
   K: number;
   /** Type of B. @default {"f32"} */
   bType?: "f32" | "bf16" | "f16";
