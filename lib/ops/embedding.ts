@@ -17,8 +17,8 @@ const DTYPES: Partial<Record<DType, number>> = { f32: 0, bf16: 1, f16: 2 };
 const NAN_BITS = 0x7fc00000;
 
 /**
- * Records y[..., :] = table[ids[...], :] for `ids` u32 [...] and `table` [V, D] in f32, bf16 or f16; y is f32 [..., D]. A table
- * larger than one binding is read through windows of its rows. An id of V or more gives a row of NaN.
+ * Records y[..., :] = table[ids[...], :] for `ids` u32 [...] and `table` [V, D] in f32, bf16 or f16; y is f32 [..., D].
+ * A table larger than one binding is read through windows of its rows. An id of V or more gives a row of NaN.
  *
  * The gradient of a trainable table costs time only for rows that occur, and is the same to the bit every time.
  *

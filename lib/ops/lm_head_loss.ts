@@ -32,7 +32,8 @@ export interface LmHeadLossOptions {
  * `weight` [V, D] in f32, bf16 or f16, and `labels` i32 [N]. Gradients go to `hidden` and to a trainable (f32) weight.
  *
  * The vocabulary is walked in chunks of rows; the backward pass computes their logits again, so memory is N·chunkRows
- * instead of N·V. Without a valid label the loss and all gradients are 0. A label outside [-100, 0 … V-1] makes the loss NaN.
+ * instead of N·V. Without a valid label the loss and all gradients are 0. A label that is neither -100 nor one of
+ * 0 … V-1 makes the loss NaN.
  *
  * Source: Milakov & Gimelshein 2018, arXiv:1805.02867.
  *

@@ -32,8 +32,8 @@ export function assemblePrefix(r: Recorder, prefix: Tensor, text: Tensor): Tenso
 }
 
 /**
- * Records the rows of `hidden` [B, S, D] that predict text: P-1 … S-2 of every sample, as [B·T, D] with T = S - P. The last
- * prefix position predicts the first text token, the last text token predicts nothing.
+ * Records the rows of `hidden` [B, S, D] that predict text: P-1 … S-2 of every sample, as [B·T, D] with T = S - P.
+ * The last prefix position predicts the first text token, the last text token predicts nothing.
  *
  * @throws {RangeError} when there is no prefix token or no text token
  */

@@ -9,7 +9,9 @@ import { elementBytes, type Tensor } from "../gpu/tensor.ts";
 
 /** Rows `[start, end)` of a tensor's first dimension. */
 export interface RowWindow {
+  /** First row. */
   start: number;
+  /** Past the last row. */
   end: number;
 }
 
