@@ -2,8 +2,8 @@
 //            dtable[r,d] = sum_b dy[b, r - firstRow, d]
 //
 // Shapes     B samples of S rows of D channels; table of R rows, R >= firstRow + S. Row-major.
-// Grid       forward: one thread per four elements of x, the last four padded. backward_table: one thread per element
-//            of the table. Workgroups folded over x and y.
+// Grid       forward: one thread per four elements of x, the last four padded. backward_table: one thread per
+//            element of the table. Workgroups folded over x and y.
 // Entries    forward         writes  y
 //            backward_table  writes or adds to (params.add) dtable
 // Numerics   sums in f32, in the order of the samples. bf16 and f16 tables are unpacked exactly.

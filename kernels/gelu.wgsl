@@ -7,7 +7,8 @@
 // Entries    forward_erf, forward_tanh    write y
 //            backward_erf, backward_tanh  write or add to (params.add) dx
 // Numerics   f32; P is within 1.5e-7 of the exact one, and its tail, computed from erfc, does not cancel.
-// Source     Hendrycks & Gimpel 2016, arXiv:1606.08415, section 2; Abramowitz & Stegun 1964, formulas 7.1.5 and 7.1.26.
+// Source     Hendrycks & Gimpel 2016, arXiv:1606.08415, section 2;
+//            Abramowitz & Stegun 1964, formulas 7.1.5 and 7.1.26.
 // Twins      lib/ops/gelu.ts, tests/ops/gelu_test.ts
 
 struct Params {

@@ -2,11 +2,12 @@
 // positions  cos = table[p, i], sin = direction * table[p, i + Dh/2], p the row's position
 //
 // Shapes     N = B*S rows of H heads of 2*half = Dh channels; P positions in the table. Row-major.
-// Grid       rotate: one thread per pair of channels; rotate_vec4 (half a multiple of 4): one thread per four pairs.
-//            Workgroups folded over x and y.
+// Grid       rotate: one thread per pair of channels; rotate_vec4 (half a multiple of 4): one thread per four
+//            pairs. Workgroups folded over x and y.
 // Entries    rotate, rotate_vec4  write or add to (params.add) y. The backward is the same with direction = -1.
 // Numerics   f32; the table is computed in f64.
-// Source     Su et al. 2021, arXiv:2104.09864, eq. 34, with the halves of a head paired as Hugging Face's Llama does.
+// Source     Su et al. 2021, arXiv:2104.09864, eq. 34, the halves of a head paired as in
+//            Hugging Face's Llama.
 // Twins      lib/ops/rope.ts, tests/ops/rope_test.ts
 
 struct Params {
