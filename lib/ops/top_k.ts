@@ -33,7 +33,7 @@ export interface TopKOptions {
 }
 
 /**
- * Records the log-softmax of `logits` [rows, V], in place, and the `k` highest of every row: `values` f32 [rows, k]
+ * Records the log-softmax of `logits` [rows, V] (which stay as they are) and the `k` highest of every row: `values` f32 [rows, k]
  * (log-probabilities) and `ids` u32 [rows, k], highest first, of equal ones the lower id first. NaN is never a candidate:
  * where a row runs out of numbers, as when its logits are NaN, `values` is NaN.
  *
@@ -67,19 +67,21 @@ export function logSoftmaxTopK(
   const L = history?.dim(1) ?? 0;
   const params = { N, V, k, L, penalty: penalty?.factor ?? 1, nan_bits: NAN_BITS };
   const workgroups = foldGrid(r.gpu, N);
+  const scores = r.tensor([N, V], "scores");
+  r.copy(logits, scores);
   const penalize = (when: RepetitionPenalty["on"]): void => {
     if (history === undefined || penalty?.on !== when) return;
     r.dispatch(kernel, "penalize", {
-      bind: { scores: logits, history },
+      bind: { scores, history },
       params,
       workgroups: foldGrid(r.gpu, Math.ceil(N * L / WORKGROUP)),
     });
   };
   penalize("logits");
-  r.dispatch(kernel, "log_softmax", { bind: { scores: logits }, params, workgroups });
+  r.dispatch(kernel, "log_softmax", { bind: { scores }, params, workgroups });
   penalize("logProbabilities");
   const values = r.tensor([N, k], "top values");
   const ids = r.tensor([N, k], "top ids", "u32");
-  r.dispatch(kernel, "top_k", { bind: { candidates: logits, values, ids }, params, workgroups });
+  r.dispatch(kernel, "top_k", { bind: { candidates: scores, values, ids }, params, workgroups });
   return { values, ids };
 }

@@ -17,7 +17,8 @@ async function run(
     shape: [rows, penalty.history[0]!.length],
   });
   const r = new Recorder(gpu);
-  const { values, ids } = logSoftmaxTopK(r, tensorFrom(gpu, logits, { shape: [rows, V] }), {
+  const input = tensorFrom(gpu, logits, { shape: [rows, V] });
+  const { values, ids } = logSoftmaxTopK(r, input, {
     k,
     penalty: penalty && { ...penalty, history: history! },
   });
@@ -25,7 +26,8 @@ async function run(
   r.keep(ids);
   const plan = await r.compile();
   plan.run();
-  const [valueBytes, idBytes] = await readTensors(gpu, [values, ids]);
+  const [valueBytes, idBytes, inputBytes] = await readTensors(gpu, [values, ids, input]);
+  assert.deepEqual(new Float32Array(inputBytes!.buffer), logits, "the logits stay as they are");
   plan.destroy({ arena: true });
   return { values: new Float32Array(valueBytes!.buffer), ids: new Uint32Array(idBytes!.buffer) };
 }
