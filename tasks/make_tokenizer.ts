@@ -1,7 +1,7 @@
 /**
  * Trains the tokenizer of the embedded models on captions of drawn scenes.
  *
- * deno task make-tokenizer [--output-dir data/tiny] [--vocab-size 509] [--captions 40000] [--seed 2026]
+ * deno task make-tokenizer [--output-dir data/tiny/llama] [--vocab-size 509] [--captions 40000] [--seed 2026]
  *
  * @module
  */
@@ -18,7 +18,7 @@ const PAD = "<pad>";
 const { outputDir, vocabSize, captions, seed } = new Command()
   .name("make-tokenizer")
   .description("Train a byte-level BPE tokenizer on captions of drawn scenes")
-  .option("--output-dir <folder>", "where tokenizer.json and tokenizer_config.json go", "data/tiny")
+  .option("--output-dir <folder>", "where tokenizer.json and tokenizer_config.json go", "data/tiny/llama")
   .option("--vocab-size <count>", "size of the vocabulary", parseCount, 509)
   .option("--captions <count>", "captions to learn from", parseCount, 40_000)
   .option("--seed <number>", "seed of the scenes", parseCount, 2026)

@@ -178,9 +178,11 @@ export class Pretrainer {
     for (const name of Object.keys(this.#inputs) as (keyof PretrainBatch)[]) {
       writeTensor(this.#gpu, this.#inputs[name], batch[name]);
     }
-    this.set.writeStep(this.#state, {
+    writeOptimizerState(this.#gpu, this.#state, {
+      set: this.set,
       step: this.#steps,
-      learningRates: [learningRate, learningRate],
+      slot: this.#steps % RING,
+      learningRates: { matrices: learningRate, vectors: learningRate },
       beta2: 0.98,
     });
     this.#plan.run();

@@ -6,7 +6,7 @@ import { IGNORED_LABEL, loadTokenizer } from "../../lib/text/tokenizer.ts";
 import { describeTokenizer, trainBpe } from "../../lib/text/train_bpe.ts";
 
 async function readJson(name: string): Promise<unknown> {
-  return JSON.parse(await Deno.readTextFile(new URL(`../../data/tiny/${name}`, import.meta.url)));
+  return JSON.parse(await Deno.readTextFile(new URL(`../../data/tiny/llama/${name}`, import.meta.url)));
 }
 const tokenizerJson = await readJson("tokenizer.json");
 const tokenizerConfigJson = await readJson("tokenizer_config.json");

@@ -1,0 +1,233 @@
+/**
+ * A captioner in one object: a folder is opened, images go in, captions come out.
+ *
+ * @module
+ */
+
+import { readText } from "../format/byte_source.ts";
+import type { FileFolder } from "../format/byte_source.ts";
+import { CaptionGenerator } from "../generate/generator.ts";
+import { type Gpu, openGpu } from "../gpu/device.ts";
+import { type Tensor, tensorFrom } from "../gpu/tensor.ts";
+import { looksPhotographic } from "../image/photograph.ts";
+import { parseProcessorConfig, preprocess, type ProcessorConfig } from "../image/processor.ts";
+import {
+  type CaptionerConfig,
+  type CaptionerWeights,
+  prefixTokens,
+  trainableSpecs,
+} from "../models/captioner.ts";
+import { readCaptionerConfig, readTrained } from "../models/captioner_files.ts";
+import { type DecoderModel, loadDecoderModel, loadVisionModel, type VisionModel } from "../models/load.ts";
+import { FrozenWeights } from "../nn/weights.ts";
+import { type CaptionTokenizer, loadTokenizer } from "../text/tokenizer.ts";
+import { decodeImage } from "./decode.ts";
+import { EMBEDDED_ENCODER, openModelFolder, resolveModelFolder } from "./model_folders.ts";
+import { openFileFolder } from "./files.ts";
+import { prepareDriverEnvironment } from "./quiet_driver.ts";
+
+/** Options of {@linkcode Captioner.load}. */
+export interface CaptionerLoadOptions {
+  /** A device opened before; it stays the caller's. @default {a device of its own} */
+  gpu?: Gpu;
+}
+
+/** How captions are searched. */
+export interface CaptionOptions {
+  /** Beams; 1 is greedy. @default {3} */
+  numBeams?: number;
+  /** Most tokens. @default {what the captioner was trained for} */
+  maxNewTokens?: number;
+  /** Above 0 samples, with one beam. @default {0} */
+  temperature?: number;
+  /** Nucleus of sampling. @default {1} */
+  topP?: number;
+  /** Above 1 makes repeated tokens unlikelier. @default {1} */
+  repetitionPenalty?: number;
+  /** Seed of sampling. @default {42} */
+  seed?: number;
+  /** Images in flight together. @default {4} */
+  batchSize?: number;
+}
+
+/** One image's caption. */
+export interface Caption {
+  /** The caption. */
+  caption: string;
+  /** Sum of the tokens' log-probabilities, the end token included. */
+  logProb: number;
+  /** Number of generated tokens, the end token included. */
+  tokens: number;
+  /** Share of the batch's time, in milliseconds. */
+  timeMs: number;
+  /** True when the model was made for drawn scenes and the image looks like a photograph. */
+  outOfDomain: boolean;
+}
+
+/** A captioner on the GPU. */
+export class Captioner implements Disposable {
+  readonly #gpu: Gpu;
+  readonly #parts: CaptionerParts;
+  #generator: { key: string; value: CaptionGenerator } | undefined;
+
+  private constructor(gpu: Gpu, parts: CaptionerParts) {
+    this.#gpu = gpu;
+    this.#parts = parts;
+  }
+
+  /**
+   * Loads a captioner: a run folder of `deno task train`, or `embedded:captioner`.
+   *
+   * @throws {UserError} when there is no such model
+   * @throws {RangeError | SyntaxError | TypeError} when a file is missing, damaged or does not fit; the message names it
+   */
+  static async load(model: string, options: CaptionerLoadOptions = {}): Promise<Captioner> {
+    const folder = await openFileFolder(await resolveModelFolder(model));
+    const settings = await readCaptionerConfig(folder);
+    prepareDriverEnvironment();
+    const gpu = options.gpu ?? await openGpu();
+    const vision = await loadVisionModel(gpu, await openModelFolder(settings.encoder.reference));
+    const decoderFolder = await openModelFolder(settings.decoder.reference);
+    const config: CaptionerConfig = { ...settings, vision: vision.config, decoder: undefined as never };
+    const maxPositions = prefixTokens(config) + settings.maxLength;
+    const decoder = await loadDecoderModel(gpu, decoderFolder, { maxPositions });
+    config.decoder = decoder.config;
+    const trained = await readTrained(folder, settings);
+    const trainable = new Map<string, Tensor>();
+    for (const { name, shape } of trainableSpecs(config)) {
+      const found = trained.get(name);
+      if (found === undefined || found.shape.join() !== shape.join()) {
+        throw new RangeError(
+          `Cannot load "${folder.name}": trained tensor "${name}" is ${
+            found ? `[${found.shape}]` : "missing"
+          }, expected [${shape}]`,
+        );
+      }
+      trainable.set(name, tensorFrom(gpu, new Float32Array(found.data), { shape, label: name }));
+    }
+    const tokenizer = loadTokenizer(
+      JSON.parse(await readRequired(folder, "tokenizer.json")),
+      JSON.parse(await readRequired(folder, "tokenizer_config.json")),
+    );
+    if (tokenizer.vocabSize > decoder.config.vocabSize) {
+      throw new RangeError(
+        `Cannot load "${folder.name}": its tokenizer has ${tokenizer.vocabSize} ids, the decoder's embedding ${decoder.config.vocabSize} rows`,
+      );
+    }
+    return new Captioner(gpu, {
+      config,
+      vision,
+      decoder,
+      trainable: new FrozenWeights(folder.name, trainable),
+      tokenizer,
+      processor: parseProcessorConfig(JSON.parse(await readRequired(folder, "preprocessor_config.json"))),
+      maxLength: settings.maxLength,
+      drawnOnly: settings.encoder.reference === EMBEDDED_ENCODER,
+      ownsGpu: options.gpu === undefined,
+    });
+  }
+
+  /** Most tokens the captioner was trained for. */
+  get maxLength(): number {
+    return this.#parts.maxLength;
+  }
+
+  /** Captions one encoded image (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF). @throws {SyntaxError | RangeError} for a damaged or huge image */
+  async caption(image: Uint8Array, options: CaptionOptions = {}): Promise<Caption> {
+    const [caption] = await this.captionAll([image], options);
+    return caption!;
+  }
+
+  /** Captions encoded images, in batches. */
+  async captionAll(images: readonly Uint8Array[], options: CaptionOptions = {}): Promise<Caption[]> {
+    const captions: Caption[] = [];
+    const batchSize = Math.min(options.batchSize ?? 4, Math.max(images.length, 1));
+    for (let start = 0; start < images.length; start += batchSize) {
+      const startMs = performance.now();
+      const batch = await Promise.all(images.slice(start, start + batchSize).map(decodeImage));
+      const { processor, config, tokenizer, drawnOnly } = this.#parts;
+      const pixelValues = batch.map((image) => preprocess(image, processor));
+      const { imageSize, channels } = config.vision;
+      const size = channels * imageSize ** 2;
+      const all = new Float32Array(batch.length * size);
+      for (const [i, values] of pixelValues.entries()) {
+        if (values.length !== size) {
+          throw new RangeError(
+            `Cannot caption: the image processor gives ${values.length} values, the encoder takes ${size}`,
+          );
+        }
+        all.set(values, i * size);
+      }
+      const generator = await this.#generatorFor(batchSize, options);
+      const eosIds = [...new Set([...config.decoder.eosIds, tokenizer.eosId])];
+      const found = await generator.generate(all, batch.length, { ...options, eosIds });
+      const timeMs = (performance.now() - startMs) / batch.length;
+      for (const [i, hypotheses] of found.entries()) {
+        const best = hypotheses[0]!;
+        captions.push({
+          caption: tokenizer.decode(best.ids, { skipSpecialTokens: true }).trim(),
+          logProb: best.logProb,
+          tokens: best.ids.length,
+          timeMs,
+          outOfDomain: drawnOnly && looksPhotographic(batch[i]!),
+        });
+      }
+    }
+    return captions;
+  }
+
+  async #generatorFor(batchSize: number, options: CaptionOptions): Promise<CaptionGenerator> {
+    const { config, vision, decoder, trainable, maxLength } = this.#parts;
+    const maxNewTokens = Math.min(options.maxNewTokens ?? maxLength, maxLength);
+    const numBeams = (options.temperature ?? 0) > 0 ? 1 : options.numBeams ?? 3;
+    const key = `${batchSize} ${numBeams} ${maxNewTokens}`;
+    if (this.#generator?.key !== key) {
+      this.#generator?.value.destroy();
+      this.#generator = undefined;
+      const weights: CaptionerWeights = {
+        vision: vision.weights,
+        decoder: decoder.weights,
+        trainable,
+        rope: decoder.rope,
+      };
+      const value = await CaptionGenerator.create(this.#gpu, {
+        config,
+        weights,
+        batchSize,
+        numBeams,
+        maxNewTokens,
+        features: false,
+      });
+      this.#generator = { key, value };
+    }
+    return this.#generator.value;
+  }
+
+  /** Frees the GPU memory. */
+  [Symbol.dispose](): void {
+    const { vision, decoder, trainable, ownsGpu } = this.#parts;
+    this.#generator?.value.destroy();
+    vision.weights.destroy();
+    decoder.destroy();
+    trainable.destroy();
+    if (ownsGpu) this.#gpu.destroy();
+  }
+}
+
+interface CaptionerParts {
+  config: CaptionerConfig;
+  vision: VisionModel;
+  decoder: DecoderModel;
+  trainable: FrozenWeights;
+  tokenizer: CaptionTokenizer;
+  processor: ProcessorConfig;
+  maxLength: number;
+  drawnOnly: boolean;
+  ownsGpu: boolean;
+}
+
+async function readRequired(folder: FileFolder, name: string): Promise<string> {
+  const file = await folder.open(name);
+  if (file === undefined) throw new RangeError(`Cannot load "${folder.name}": it has no "${name}"`);
+  return await readText(file);
+}

@@ -1,0 +1,29 @@
+/**
+ * Captions for images (alt text), fine-tuned and run with hand-written WGSL kernels on WebGPU: no Python, no CUDA.
+ *
+ * ```ts
+ * import { Captioner } from "./mod.ts";
+ *
+ * using captioner = await Captioner.load("embedded:captioner");
+ * const { caption } = await captioner.caption(await Deno.readFile("data/sample/test/0000.png"));
+ * console.log(caption);
+ * ```
+ *
+ * From the command line: `deno run -A mod.ts caption img.jpg`.
+ *
+ * @module
+ */
+
+export {
+  type Caption,
+  Captioner,
+  type CaptionerLoadOptions,
+  type CaptionOptions,
+} from "./lib/host/captioner.ts";
+export { DeviceError, type Gpu, NoAdapterError, openGpu, type OpenGpuOptions } from "./lib/gpu/device.ts";
+export { UserError } from "./lib/base/errors.ts";
+
+if (import.meta.main) {
+  const { runCommandLine } = await import("./lib/host/command_line.ts");
+  await runCommandLine();
+}
