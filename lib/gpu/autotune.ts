@@ -34,7 +34,12 @@ export class Autotuner {
   readonly #choices: Map<string, Choice>;
   readonly #device: string;
 
-  /** @param gpu the device @param store where choices are kept; without one they end with the process */
+  /**
+   * Starts from what was measured on the device before, in this process.
+   *
+   * @param gpu the device
+   * @param store where choices are kept; without one they end with the process
+   */
   constructor(readonly gpu: Gpu, readonly store?: TuningStore) {
     const { vendor, device, description } = gpu.info;
     this.#device = `${vendor}|${device}|${description}`;
