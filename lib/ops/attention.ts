@@ -103,7 +103,7 @@ export function attention(
 }
 
 /** Whether the kernels for software adapters fit: eight lanes, whole vec4, at most four of them in a lane. */
-function usesSubgroups(gpu: Gpu, headDim: number): boolean {
+export function usesSubgroups(gpu: Gpu, headDim: number): boolean {
   return gpu.software && gpu.subgroupSize === 8 && headDim % 4 === 0 && headDim <= 128;
 }
 

@@ -6,9 +6,11 @@
 
 import cacheCode from "../../kernels/attention_cache.wgsl" with { type: "text" };
 import decodeCode from "../../kernels/attention_decode.wgsl" with { type: "text" };
+import subgroupCode from "../../kernels/attention_decode_subgroup.wgsl" with { type: "text" };
 import { Kernel } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import { usesSubgroups } from "./attention.ts";
 import { foldGrid } from "./grid.ts";
 
 /** Options of {@linkcode attentionDecode}. */
@@ -39,6 +41,7 @@ export interface WriteCacheOptions {
 }
 
 const decodeKernel = new Kernel("attention_decode", decodeCode);
+const subgroupKernel = new Kernel("attention_decode_subgroup", subgroupCode);
 const cacheKernel = new Kernel("attention_cache", cacheCode);
 
 /**
@@ -75,7 +78,8 @@ export function attentionDecode(
   expectTensor("table", table, [rows, M], "u32");
   expectTensor("lengths", lengths, [rows], "u32");
   const y = r.tensor(q.shape, "attention_decode");
-  r.dispatch(decodeKernel.with({ DH: headDim }), "decode", {
+  const kernel = usesSubgroups(r.gpu, headDim) ? subgroupKernel : decodeKernel;
+  r.dispatch(kernel.with({ DH: headDim }), "decode", {
     bind: { q, k_cache: kCache, v_cache: vCache, table, lengths, y },
     params: { H, K, M, scale },
     workgroups: [rows, K * Math.ceil(H / K / 4)],

@@ -4,7 +4,7 @@ import { createTensor, readF32, tensorFrom, writeTensor } from "../../lib/gpu/te
 import { attention } from "../../lib/ops/attention.ts";
 import { attentionDecode, writeCache } from "../../lib/ops/attention_decode.ts";
 import { assertClose } from "../support/close.ts";
-import { randomValues, runOnce, testGpu } from "../support/gpu.ts";
+import { portableGpu, randomValues, runOnce, testGpu } from "../support/gpu.ts";
 
 interface Case {
   lengths: number[];
@@ -52,41 +52,46 @@ const cases: Case[] = [
   { lengths: [3, 0, 9], M: 9, slots: 4, H: 2, K: 1, Dh: 5 },
   { lengths: [63, 64, 65], M: 70, slots: 3, H: 9, K: 3, Dh: 64 },
   { lengths: [255, 256, 257], M: 300, slots: 5, H: 7, K: 1, Dh: 12 },
+  { lengths: [31, 32, 33, 24, 8], M: 33, slots: 3, H: 12, K: 12, Dh: 32 },
   { lengths: [226, 1], M: 230, slots: 2, H: 2, K: 2, Dh: 72 },
   { lengths: [17], M: 40, slots: 2, H: 10, K: 2, Dh: 256 },
   { lengths: [600], M: 601, slots: 3, H: 4, K: 4, Dh: 7 },
 ];
 
-for (const c of cases) {
-  Deno.test(`decoding agrees with its reference, lengths ${c.lengths}, heads ${c.H}/${c.K} x ${c.Dh}`, async () => {
-    const gpu = await testGpu();
-    const { lengths, M, slots, H, K, Dh } = c;
-    const rows = lengths.length;
-    const q = randomValues(rows * H * Dh, 1, 2);
-    const keys = randomValues(slots * M * K * Dh, 2, 2);
-    const values = randomValues(slots * M * K * Dh, 3);
-    // Positions past a row's end name a slot that does not exist: nobody may read them.
-    const table = Uint32Array.from(
-      randomValues(rows * M, 4),
-      (x, i) => i % M < lengths[Math.floor(i / M)]! ? Math.floor((x + 1) / 2 * slots) : 1e6,
-    );
-    const { y } = await runOnce(gpu, (r) => ({
-      y: attentionDecode(
-        r,
-        tensorFrom(gpu, q, { shape: [rows, H * Dh] }),
-        tensorFrom(gpu, keys, { shape: [slots, M, K * Dh] }),
-        tensorFrom(gpu, values, { shape: [slots, M, K * Dh] }),
-        {
-          heads: H,
-          kvHeads: K,
-          headDim: Dh,
-          table: tensorFrom(gpu, table, { shape: [rows, M] }),
-          lengths: tensorFrom(gpu, Uint32Array.from(lengths)),
-        },
-      ),
-    }));
-    assertClose(y, reference(c, q, keys, values, table), { label: "y" });
-  });
+const devices = [["portable", portableGpu], ["preferred", testGpu]] as const;
+
+for (const [kind, device] of devices) {
+  for (const c of cases) {
+    Deno.test(`decoding agrees with its reference, lengths ${c.lengths}, heads ${c.H}/${c.K} x ${c.Dh}, ${kind}`, async () => {
+      const gpu = await device();
+      const { lengths, M, slots, H, K, Dh } = c;
+      const rows = lengths.length;
+      const q = randomValues(rows * H * Dh, 1, 2);
+      const keys = randomValues(slots * M * K * Dh, 2, 2);
+      const values = randomValues(slots * M * K * Dh, 3);
+      // Positions past a row's end name a slot that does not exist: nobody may read them.
+      const table = Uint32Array.from(
+        randomValues(rows * M, 4),
+        (x, i) => i % M < lengths[Math.floor(i / M)]! ? Math.floor((x + 1) / 2 * slots) : 1e6,
+      );
+      const { y } = await runOnce(gpu, (r) => ({
+        y: attentionDecode(
+          r,
+          tensorFrom(gpu, q, { shape: [rows, H * Dh] }),
+          tensorFrom(gpu, keys, { shape: [slots, M, K * Dh] }),
+          tensorFrom(gpu, values, { shape: [slots, M, K * Dh] }),
+          {
+            heads: H,
+            kvHeads: K,
+            headDim: Dh,
+            table: tensorFrom(gpu, table, { shape: [rows, M] }),
+            lengths: tensorFrom(gpu, Uint32Array.from(lengths)),
+          },
+        ),
+      }));
+      assertClose(y, reference(c, q, keys, values, table), { label: "y" });
+    });
+  }
 }
 
 Deno.test("a plan recorded once decodes token after token as attention over the whole sequence does", async () => {
