@@ -6,6 +6,7 @@
 
 /** An open WebGPU device with what the rest of the library needs to know about it. */
 export interface Gpu {
+  /** The open device. */
   readonly device: GPUDevice;
   /** Vendor, architecture, device and description as the adapter states them. */
   readonly info: { vendor: string; architecture: string; device: string; description: string };
