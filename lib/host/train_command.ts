@@ -1,0 +1,116 @@
+/**
+ * The flags of `deno task train`: the Python project's names and defaults.
+ *
+ * @module
+ */
+
+import { parseJsonObject } from "../format/json.ts";
+import { applyConfig, createCommand, Option, parseInteger, parseNames, parseNumber } from "./arguments.ts";
+import { EMBEDDED_DECODER, EMBEDDED_ENCODER } from "./model_folders.ts";
+import type { TrainRunOptions } from "./train_run.ts";
+import { DEVICES } from "./train_session.ts";
+
+/** Hidden width of an MLP projection, as in the Python project, and its dropout. */
+const MLP = { type: "mlp", hiddenSize: 2048, dropout: 0.1 } as const;
+
+/**
+ * Reads a command line of `deno task train`.
+ *
+ * @throws {UserError} If the file of `--config` has another option
+ */
+export async function parseTrainArguments(args: readonly string[]): Promise<TrainRunOptions> {
+  const count = parseInteger({ min: 1 });
+  const command = createCommand(
+    "train",
+    "Fine-tune a captioner: projection and LoRA over a frozen encoder and decoder",
+  )
+    .option("--dataset <names...>", `folders of images with metadata.jsonl or metadata.csv, or "sample"`, [
+      "sample",
+    ])
+    .option("--caption-column <name>", "column of captions (default: the first usual name there is)")
+    .option("--sample <count>", "use at most so many rows of every split", count)
+    .option("--max-bad-rows <share>", "share of rows that may be bad", parseNumber({ min: 0, max: 1 }), 0.05)
+    .option("--num-train-epochs <count>", "passes over the data", parseNumber({ min: 0.001 }), 3)
+    .option("--max-steps <count>", "optimizer steps, instead of epochs", count)
+    .option("--encoder-model <model>", "vision encoder", EMBEDDED_ENCODER)
+    .option("--decoder-model <model>", "language model", EMBEDDED_DECODER)
+    .option("--feature-extractor-model <model>", "model of preprocessor_config.json (default: the encoder)")
+    .option(
+      "--base-model <captioner>",
+      "captioner to train on from; brings its own encoder, decoder and shape",
+    )
+    .option("--max-length <tokens>", "longest caption", parseInteger({ min: 2 }), 30)
+    .option(
+      "--no-append-eos",
+      "captions do not end with the end token (such a captioner never learns to stop)",
+    )
+    .option("--lora-r <rank>", "rank of LoRA; 0 for none", parseInteger({ min: 0 }), 16)
+    .option("--lora-alpha <alpha>", "scale of LoRA is alpha / rank", parseNumber({ min: 0 }), 16)
+    .option("--lora-dropout <rate>", "dropout before LoRA", parseNumber({ min: 0, max: 0.99 }), 0.1)
+    .option("--lora-target-modules <names>", "adapted modules", parseNames, [
+      "q_proj",
+      "k_proj",
+      "v_proj",
+      "o_proj",
+    ])
+    .addOption(
+      new Option("--projection-type <type>", "projection").choices(["linear", "mlp"] as const).default(
+        "linear" as const,
+      ),
+    )
+    .option("--projection-lr <rate>", "peak learning rate of the projection", parseNumber({ min: 0 }), 3e-4)
+    .option("--lora-lr <rate>", "peak learning rate of LoRA", parseNumber({ min: 0 }), 1e-4)
+    .option(
+      "--unfreeze-vision-layers <count>",
+      "last vision layers to train too",
+      parseInteger({ min: 0 }),
+      0,
+    )
+    .option("--batch-size <count>", "images of a micro-batch", count, 8)
+    .option("--gradient-accumulation-steps <count>", "micro-batches of a step", count, 4)
+    .option(
+      "--warmup-steps <count>",
+      "steps of the warm-up (default: 200, or a tenth of all)",
+      parseInteger({ min: 0 }),
+    )
+    .option("--weight-decay <rate>", "of AdamW", parseNumber({ min: 0 }), 0.01)
+    .option("--max-grad-norm <norm>", "gradients are clipped to it", parseNumber({ min: 1e-6 }), 1)
+    .option("--eval-steps <count>", "steps between evaluations", count, 100)
+    .option(
+      "--eval-captions <count>",
+      "validation rows captioned at an evaluation",
+      parseInteger({ min: 0 }),
+      32,
+    )
+    .option("--save-steps <count>", "steps between checkpoints", count, 100)
+    .option("--save-total-limit <count>", "checkpoints kept, newest and best in any case", count, 3)
+    .option(
+      "--early-stopping-patience <count>",
+      "evaluations without a better loss; 0 never stops",
+      parseInteger({ min: 0 }),
+      3,
+    )
+    .option("--seed <number>", "of everything random", parseInteger({ min: 0, max: 2 ** 32 - 1 }), 42)
+    .option("--save-dir <folder>", "folder of runs", "runs")
+    .option("--checkpoints-dir <folder>", "folder of checkpoints (default: the run's)")
+    .option("--delete-old-checkpoints", "start over", false)
+    .option("--cache-dir <folder>", "cached features (default: below the user's cache folder)")
+    .option("--no-cache-features", "do not keep features on disk")
+    .option("--max-cache-gb <size>", "size of the feature cache", parseNumber({ min: 0 }), 20)
+    .option("--prune-cache", "empty the feature cache first", false)
+    .addOption(new Option("--device <kind>", "adapter").choices(DEVICES).default("auto" as const))
+    .option("--config <file>", "JSON with options; the command line wins");
+  command.parse(args as string[], { from: "user" });
+  const { config } = command.opts();
+  if (config !== undefined) {
+    applyConfig(command, { fields: parseJsonObject(await Deno.readTextFile(config), config), name: config });
+  }
+  const { loraR, loraAlpha, loraDropout, loraTargetModules, projectionType, config: _, debug: __, ...rest } =
+    command
+      .opts();
+  return {
+    ...rest,
+    lora: { rank: loraR, alpha: loraAlpha, dropout: loraDropout, targetModules: loraTargetModules },
+    projection: projectionType === "mlp" ? MLP : { type: "linear" },
+  };
+}

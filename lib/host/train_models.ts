@@ -1,0 +1,225 @@
+/**
+ * The models of a training run: base models from folders, start values of what is trained, tokenizer and image processor.
+ *
+ * @module
+ */
+
+import { hashText, Rng } from "../base/rng.ts";
+import { UserError } from "../base/errors.ts";
+import { type FileFolder, readText } from "../format/byte_source.ts";
+import { openCheckpoint } from "../format/checkpoint.ts";
+import { outputSize, parseProcessorConfig, type ProcessorConfig } from "../image/processor.ts";
+import {
+  type CaptionerConfig,
+  initialValues,
+  type LoraConfig,
+  prefixTokens,
+  type ProjectionConfig,
+  trainableSpecs,
+  VISION_PREFIX,
+} from "../models/captioner.ts";
+import { type CaptionerFolderConfig, checkCaptionerConfig } from "../models/captioner_config.ts";
+import { readCaptionerConfig, readTrained } from "../models/captioner_files.ts";
+import { openDecoderConfig, openVisionConfig } from "../models/load.ts";
+import { SIGLIP_VISION_FILES } from "../models/siglip.ts";
+import { matchWeights } from "../nn/weights.ts";
+import { type CaptionTokenizer, loadTokenizer } from "../text/tokenizer.ts";
+import { openFileFolder } from "./files.ts";
+import { resolveModelFolder } from "./model_folders.ts";
+import { sha256Hex } from "./train_data.ts";
+
+/** Which models, and how they are adapted. */
+export interface TrainModelOptions {
+  encoderModel: string;
+  decoderModel: string;
+  /** Folder of `preprocessor_config.json`. @default the encoder's */
+  featureExtractorModel?: string;
+  /** A captioner whose trained tensors are the start; its base models and shape are used. */
+  baseModel?: string;
+  projection: ProjectionConfig;
+  lora: LoraConfig;
+  unfrozenVisionLayers: number;
+  maxLength: number;
+  appendEos: boolean;
+  seed: number;
+}
+
+/** Opened models; nothing is on the GPU yet. */
+export interface TrainModels {
+  /** What the run's `config.json` will say. */
+  settings: CaptionerFolderConfig;
+  config: CaptionerConfig;
+  encoderFolder: FileFolder;
+  decoderFolder: FileFolder;
+  tokenizer: CaptionTokenizer;
+  processor: ProcessorConfig;
+  /** Tokenizer and preprocessor files, copied into every checkpoint. */
+  copies: Map<string, string>;
+  /** Start of every trainable tensor. */
+  start: Map<string, Float32Array>;
+  /** Hash of the encoder's weights and configuration. */
+  encoderHash: string;
+  /** Hash of all of the above. */
+  hash: string;
+}
+
+/**
+ * Opens and checks the models.
+ *
+ * @throws {UserError} If there is no such model
+ * @throws {RangeError | SyntaxError | TypeError} If a file is missing, damaged, or they do not fit together
+ */
+export async function openTrainModels(options: TrainModelOptions): Promise<TrainModels> {
+  const base = options.baseModel === undefined
+    ? undefined
+    : await openFileFolder(await resolveModelFolder(options.baseModel));
+  const shape = base === undefined ? undefined : await readCaptionerConfig(base);
+  const settings: CaptionerFolderConfig = {
+    encoder: shape?.encoder ?? { reference: await lasting(options.encoderModel) },
+    decoder: shape?.decoder ?? { reference: await lasting(options.decoderModel) },
+    projection: shape?.projection ?? options.projection,
+    lora: shape?.lora ?? options.lora,
+    unfrozenVisionLayers: shape?.unfrozenVisionLayers ?? options.unfrozenVisionLayers,
+    maxLength: options.maxLength,
+    appendEos: options.appendEos,
+  };
+  checkCaptionerConfig(settings);
+  const encoderFolder = await openFileFolder(await resolveModelFolder(settings.encoder.reference));
+  const decoderFolder = await openFileFolder(await resolveModelFolder(settings.decoder.reference));
+  const config: CaptionerConfig = {
+    vision: await openVisionConfig(encoderFolder),
+    decoder: await openDecoderConfig(decoderFolder),
+    projection: settings.projection,
+    lora: settings.lora,
+    unfrozenVisionLayers: settings.unfrozenVisionLayers,
+  };
+  const extractorFolder = options.featureExtractorModel !== undefined
+    ? await openFileFolder(await resolveModelFolder(options.featureExtractorModel))
+    : base ?? encoderFolder;
+  const copies = new Map<string, string>();
+  for (
+    const [folder, name] of [
+      [base ?? decoderFolder, "tokenizer.json"],
+      [base ?? decoderFolder, "tokenizer_config.json"],
+      [extractorFolder, "preprocessor_config.json"],
+    ] as const
+  ) copies.set(name, await readRequired(folder, name));
+  const json = (name: string): unknown => JSON.parse(copies.get(name)!);
+  const tokenizer = loadTokenizer(json("tokenizer.json"), json("tokenizer_config.json"));
+  if (tokenizer.vocabSize > config.decoder.vocabSize) {
+    throw new UserError(
+      `Cannot train "${decoderFolder.name}": its tokenizer has ${tokenizer.vocabSize} ids, its embedding ${config.decoder.vocabSize} rows; ` +
+        `use the tokenizer of the same model`,
+    );
+  }
+  const processor = parseProcessorConfig(json("preprocessor_config.json"));
+  const { imageSize } = config.vision;
+  const size = outputSize(processor);
+  if (size?.width !== imageSize || size.height !== imageSize) {
+    throw new UserError(
+      `Cannot train "${encoderFolder.name}": its image processor gives ${
+        size === undefined ? "pictures of any size" : `${size.width}x${size.height} pixels`
+      }, the encoder takes ${imageSize}x${imageSize}; name another --feature-extractor-model`,
+    );
+  }
+  const start = await startValues({ config, settings, base, encoderFolder, seed: options.seed });
+  const encoderHash = await hashFiles(encoderFolder);
+  const parts = [encoderHash, await hashFiles(decoderFolder), JSON.stringify(settings), ...copies.values()];
+  if (base !== undefined) parts.push(await hashValues(start));
+  const hash = await hashOf(parts);
+  return {
+    settings,
+    config,
+    encoderFolder,
+    decoderFolder,
+    tokenizer,
+    processor,
+    copies,
+    start,
+    encoderHash,
+    hash,
+  };
+}
+
+/** A reference that means the same from another working folder. */
+async function lasting(reference: string): Promise<string> {
+  const folder = await resolveModelFolder(reference);
+  return folder === reference ? await Deno.realPath(folder) : reference;
+}
+
+async function startValues(
+  { config, settings, base, encoderFolder, seed }: {
+    config: CaptionerConfig;
+    settings: CaptionerFolderConfig;
+    base: FileFolder | undefined;
+    encoderFolder: FileFolder;
+    seed: number;
+  },
+): Promise<Map<string, Float32Array>> {
+  const specs = trainableSpecs(config);
+  const start = new Map<string, Float32Array>();
+  if (base !== undefined) {
+    const trained = await readTrained(base, settings);
+    for (const { name, shape } of specs) {
+      const found = trained.get(name);
+      if (found === undefined || found.shape.join() !== shape.join()) {
+        throw new RangeError(
+          `Cannot train on from "${base.name}": tensor "${name}" ${
+            found ? `has shape [${found.shape.join(", ")}]` : "is missing"
+          }, expected [${shape.join(", ")}]`,
+        );
+      }
+      start.set(name, found.data);
+    }
+    return start;
+  }
+  // The name enters the seed: a tensor starts alike whatever else is trained.
+  for (const spec of specs.filter(({ group }) => group !== "vision")) {
+    start.set(spec.name, initialValues(spec, new Rng(hashText(`start|${seed}|${spec.name}`))));
+  }
+  const vision = specs.filter(({ group }) => group === "vision")
+    .map(({ name, shape }) => ({ name: name.slice(VISION_PREFIX.length), shape }));
+  if (vision.length === 0) return start;
+  const checkpoint = await openCheckpoint(encoderFolder);
+  // Extra tensors are the whole model's other layers: its loader judges them.
+  const names = matchWeights(checkpoint, vision, {
+    ...SIGLIP_VISION_FILES,
+    ignore: [{ pattern: /./, reason: "not trained" }],
+  });
+  for (const [name, stored] of names) start.set(VISION_PREFIX + name, await checkpoint.readF32(stored));
+  return start;
+}
+
+/** Tokens of the longest sequence: prefix and text. */
+export function maxPositions(config: CaptionerConfig, textLength: number): number {
+  return prefixTokens(config) + textLength;
+}
+
+async function readRequired(folder: FileFolder, name: string): Promise<string> {
+  const file = await folder.open(name);
+  if (file === undefined) throw new UserError(`Cannot train with "${folder.name}": it has no "${name}"`);
+  return await readText(file);
+}
+
+/** Hash of a checkpoint: its configuration and every tensor's bytes. */
+async function hashFiles(folder: FileFolder): Promise<string> {
+  const source = await openCheckpoint(folder);
+  const parts = [await readRequired(folder, "config.json")];
+  for (const name of [...source.tensors.keys()].sort()) {
+    parts.push(name, await sha256Hex(await source.read(name)));
+  }
+  return await hashOf(parts);
+}
+
+async function hashValues(values: ReadonlyMap<string, Float32Array>): Promise<string> {
+  const parts: string[] = [];
+  for (const [name, data] of values) {
+    parts.push(name, await sha256Hex(new Uint8Array(new Float32Array(data).buffer)));
+  }
+  return await hashOf(parts);
+}
+
+/** Hash of texts, each told apart from its neighbours. */
+export async function hashOf(parts: readonly string[]): Promise<string> {
+  return await sha256Hex(new TextEncoder().encode(JSON.stringify(parts)));
+}

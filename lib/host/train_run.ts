@@ -1,0 +1,364 @@
+/**
+ * A training run from its options to its folder: the one place where data, models, engine and files meet.
+ *
+ * @module
+ */
+
+import { UserError } from "../base/errors.ts";
+import { Rng } from "../base/rng.ts";
+import { BatchOrder } from "../datasets/batches.ts";
+import type { LoraConfig, ProjectionConfig } from "../models/captioner.ts";
+import { encodeCaptioner, encodeCheckpoint, readCheckpoint } from "../train/checkpoint.ts";
+import { type CaptionSample, evaluate, type Evaluation } from "../train/evaluation.ts";
+import type { ValidationRows } from "../train/rows.ts";
+import { countSteps, train, type TrainingCheckpoint, type TrainSettings } from "../train/trainer.ts";
+import type { StopReason } from "../train/trainer_state.ts";
+import { openFileFolder } from "./files.ts";
+import { startProgress } from "./progress.ts";
+import { chooseRunFolder, RunFolder } from "./run_folder.ts";
+import { formatBytes } from "./terminal.ts";
+import { type DataRow, loadTrainData, longestCaption, type TrainData, trainingRows } from "./train_data.ts";
+import { TrainLog } from "./train_log.ts";
+import { hashOf, openTrainModels, type TrainModels } from "./train_models.ts";
+import { formatManifest, writeRunPages } from "./train_pages.ts";
+import { type DEVICES, openTrainGpu, TrainSession } from "./train_session.ts";
+
+/** Everything that can be set for a run; the flags of `deno task train`. */
+export interface TrainRunOptions {
+  dataset: string[];
+  captionColumn?: string;
+  sample?: number;
+  maxBadRows: number;
+  encoderModel: string;
+  decoderModel: string;
+  featureExtractorModel?: string;
+  baseModel?: string;
+  maxLength: number;
+  appendEos: boolean;
+  lora: LoraConfig;
+  projection: ProjectionConfig;
+  unfreezeVisionLayers: number;
+  numTrainEpochs: number;
+  maxSteps?: number;
+  batchSize: number;
+  gradientAccumulationSteps: number;
+  /** @default 200, or a tenth of the steps where that is less */
+  warmupSteps?: number;
+  weightDecay: number;
+  maxGradNorm: number;
+  projectionLr: number;
+  loraLr: number;
+  evalSteps: number;
+  /** Rows that captions are written for at an evaluation. */
+  evalCaptions: number;
+  saveSteps: number;
+  saveTotalLimit: number;
+  earlyStoppingPatience: number;
+  seed: number;
+  saveDir: string;
+  checkpointsDir?: string;
+  deleteOldCheckpoints: boolean;
+  /** @default yes where no vision layer is trained */
+  cacheFeatures?: boolean;
+  cacheDir?: string;
+  maxCacheGb: number;
+  pruneCache: boolean;
+  device: typeof DEVICES[number];
+}
+
+/** What a run came to. */
+export interface TrainRunResult {
+  /** The run's folder. */
+  path: string;
+  ended: StopReason | "interrupted";
+  /** Optimizer step reached. */
+  step: number;
+  data: TrainData;
+  /** Judged on; `test`, or `validation` where there is no test split. */
+  judged: { split: "test" | "validation"; rows: readonly DataRow[] } | undefined;
+  /** Absent where nothing could be judged, or the run was interrupted. */
+  before?: Evaluation;
+  after?: Evaluation;
+}
+
+/** Rows that a run is judged on before and after. */
+const MAX_JUDGED_ROWS = 200;
+
+/** Lines for people, and the signal of Ctrl-C. */
+export interface TrainRunContext {
+  signal: AbortSignal;
+  say(line: string): void;
+}
+
+/**
+ * Trains, or continues the unfinished run of the same options, models and data.
+ *
+ * @throws {UserError} For every mistake in the options, the data, or the files
+ */
+export async function runTraining(
+  options: TrainRunOptions,
+  context: TrainRunContext,
+): Promise<TrainRunResult> {
+  const { say, signal } = context;
+  const models = await openTrainModels({ ...options, unfrozenVisionLayers: options.unfreezeVisionLayers });
+  const data = await withProgress(
+    "read data",
+    (onProgress) => loadTrainData({ ...options, datasets: options.dataset, onProgress }),
+  );
+  if (data.rows.train.length === 0) {
+    throw new UserError("Cannot train on an empty data set: its train split has no rows");
+  }
+  const fingerprint = await fingerprintOf(options, models, data);
+  const name = `${baseName(models.settings.encoder.reference)}-${
+    baseName(models.settings.decoder.reference)
+  }-lora`;
+  const choice = await chooseRunFolder(options.saveDir, name, fingerprint);
+  using run = await RunFolder.open(choice.path, options);
+  if (options.deleteOldCheckpoints) await run.deleteCheckpoints();
+  const newest = await run.newestCheckpoint();
+  const resume = newest && await readCheckpoint(newest);
+  const gpu = await openTrainGpu(options.device);
+  try {
+    const manifest = { options, models, data, fingerprint, gpu };
+    await run.writeFile("manifest.json", formatManifest({ ...manifest, finished: false }));
+    using session = await TrainSession.open(gpu, {
+      ...options,
+      models,
+      textLength: longestCaption(Object.values(data.rows).flat(), {
+        ...options,
+        tokenizer: models.tokenizer,
+      }),
+      accumulation: options.gradientAccumulationSteps,
+      cacheFeatures: options.cacheFeatures ?? true,
+      maxCacheBytes: options.maxCacheGb * 1e9,
+      onMemoryEstimate: (bytes) => say(`Training needs ${formatBytes(bytes)} of GPU memory`),
+    });
+    say(resume ? `Continues ${choice.path} at step ${resume.state.step}` : `Trains in ${choice.path}`);
+    const result = await trainInSession({
+      options,
+      context,
+      models,
+      data,
+      fingerprint,
+      run,
+      session,
+      resume,
+    });
+    if (result.ended === "interrupted") return result;
+    await writeRunPages(run, { ...manifest, result, engine: session.engine });
+    await run.writeFile("manifest.json", formatManifest({ ...manifest, finished: true }));
+    if (data.badRows.count > 0) say(`Skipped ${data.badRows.count} bad rows: ${data.badRows.describe(20)}`);
+    return result;
+  } catch (error) {
+    if (!signal.aborted || (error as Error)?.name !== "AbortError") throw error;
+    return { path: run.path, ended: "interrupted", step: resume?.state.step ?? 0, data, judged: undefined };
+  } finally {
+    gpu.destroy();
+  }
+}
+
+interface Parts {
+  options: TrainRunOptions;
+  context: TrainRunContext;
+  models: TrainModels;
+  data: TrainData;
+  fingerprint: string;
+  run: RunFolder;
+  session: TrainSession;
+  resume: TrainingCheckpoint | undefined;
+}
+
+async function trainInSession(parts: Parts): Promise<TrainRunResult> {
+  const { options, context, models, data, fingerprint, run, session } = parts;
+  const { signal } = context;
+  const { engine } = session;
+  const isGood = await prepareImages(parts);
+  const view = (rows: readonly DataRow[]) =>
+    trainingRows(rows, { ...options, tokenizer: models.tokenizer, loadInputs: session.loadInputs });
+  const trainRows = view(data.rows.train.filter(isGood));
+  const validationRows = view(data.rows.validation.filter(isGood));
+  const validation = validationRows.rowCount === 0 ? undefined : validationRows;
+
+  const split = data.rows.test.some(isGood) ? "test" : "validation";
+  const judgedRows = data.rows[split].filter(isGood).slice(0, MAX_JUDGED_ROWS);
+  const judged = judgedRows.length === 0 ? undefined : { split, rows: judgedRows } as const;
+  const judge = async (): Promise<Evaluation | undefined> => {
+    if (judged === undefined) return undefined;
+    const rows = view(judged.rows);
+    return await evaluate(engine, rows, {
+      captionedRows: judged.rows.map((_, i) => i),
+      generateCaptions: (indices) => session.caption(rows, indices),
+      signal,
+    });
+  };
+  // Before the checkpoint is put in: what the captioner wrote when nothing was trained.
+  const before = await judge();
+
+  const order = new BatchOrder({
+    rowCount: trainRows.rowCount,
+    batchSize: options.batchSize,
+    seed: options.seed,
+  });
+  const counts = { ...options, epochs: options.numTrainEpochs };
+  const maxSteps = countSteps(counts, order.batchesPerEpoch);
+  const settings: TrainSettings = {
+    ...counts,
+    warmupSteps: options.warmupSteps ?? Math.min(200, Math.floor(maxSteps / 10)),
+    peakLearningRates: { projection: options.projectionLr, lora: options.loraLr },
+    fingerprint,
+  };
+  const outcome = await trainWithLog(parts, { settings, maxSteps, train: trainRows, validation });
+  const result = { path: run.path, ended: outcome.ended, step: outcome.state.step, data, judged };
+  if (outcome.ended === "interrupted") return result;
+
+  const bestStep = outcome.state.best?.step ?? outcome.state.step;
+  const best = await readCheckpoint(await openFileFolder(run.checkpointPath(bestStep)));
+  await run.writeModel(encodeCaptioner(best.engine, { config: models.settings, copies: models.copies }));
+  engine.writeState(best.engine);
+  const after = await judge();
+  return { ...result, ...(before && { before }), ...(after && { after }) };
+}
+
+/** Decodes every image once; gives which rows are good. */
+async function prepareImages({ data, session, context, options }: Parts): Promise<(row: DataRow) => boolean> {
+  const rows = Object.values(data.rows).flat();
+  const bad = new Set<DataRow>();
+  await withProgress("prepare images", (onProgress) =>
+    session.prepare(rows, {
+      onBad(row, reason) {
+        bad.add(row);
+        data.badRows.add(row.path, reason);
+      },
+      onProgress: (done) => onProgress(done, rows.length),
+      signal: context.signal,
+    }));
+  data.badRows.check(data.total);
+  if (data.rows.train.every((row) => bad.has(row))) {
+    throw new UserError(
+      `Cannot train on an empty data set (${options.dataset.join(", ")}): no image could be read`,
+    );
+  }
+  return (row) => !bad.has(row);
+}
+
+async function trainWithLog(
+  { options, context, models, run, session, resume }: Parts,
+  { settings, maxSteps, train: rows, validation }: {
+    settings: TrainSettings;
+    maxSteps: number;
+    train: ValidationRows;
+    validation: ValidationRows | undefined;
+  },
+): Promise<Awaited<ReturnType<typeof train>>> {
+  using log = await TrainLog.open(run.path, resume?.state.log ?? []);
+  using progress = startProgress({ label: "train", total: maxSteps, initial: resume?.state.step ?? 0 });
+  const say = (line: string): void => {
+    progress.log(line);
+    log.line(line);
+  };
+  const startMs = performance.now();
+  let imagesPerSecond = 0;
+  let tokens: Record<string, string> = {};
+  const captionedRows = validation && sampleRows(validation.rowCount, options.evalCaptions, options.seed);
+  return await train({
+    engine: session.engine,
+    settings,
+    train: rows,
+    ...(validation && { validation, captionedRows }),
+    generateCaptions: (indices) => session.caption(validation!, indices),
+    ...(resume && { resume }),
+    async saveCheckpoint(checkpoint) {
+      const { state } = checkpoint;
+      const described = { config: models.settings, copies: models.copies };
+      await run.saveCheckpoint(
+        state.step,
+        encodeCheckpoint(checkpoint, { ...described, settings: options }),
+        {
+          saveTotalLimit: options.saveTotalLimit,
+          bestStep: state.best?.step,
+        },
+      );
+      if (state.best?.step === state.step) {
+        await run.writeModel(encodeCaptioner(checkpoint.engine, described));
+      }
+      log.line(`saved checkpoint-${state.step}`);
+    },
+    onLog(entry, samples) {
+      log.add(entry, imagesPerSecond > 0 ? { images_per_second: imagesPerSecond } : {});
+      if ("loss" in entry) {
+        tokens = { loss: entry["loss"]!.toFixed(3), lr: entry["learning_rate"]!.toExponential(1) };
+      } else say(describeEvaluation(entry, samples ?? []));
+    },
+    onProgress({ state, imagesSeen }) {
+      imagesPerSecond = imagesSeen / ((performance.now() - startMs) / 1000);
+      progress.update(state.step, {
+        ...tokens,
+        "images/s": imagesPerSecond.toFixed(1),
+        memory: formatBytes(session.engine.memoryBytes),
+      });
+    },
+    signal: context.signal,
+  });
+}
+
+function describeEvaluation(
+  entry: Readonly<Record<string, number>>,
+  samples: readonly CaptionSample[],
+): string {
+  const percent = (name: string, title: string) =>
+    entry[name] === undefined ? [] : [`${title} ${(100 * entry[name]).toFixed(1)} %`];
+  const [sample] = samples;
+  return [
+    `step ${entry["step"]}: validation loss ${entry["eval_loss"]!.toFixed(3)}`,
+    ...percent("eval_rougeL", "ROUGE-L"),
+    ...percent("eval_exact_match", "exact"),
+    ...percent("eval_object_accuracy", "object words"),
+    ...(sample ? [`"${sample.caption}"`] : []),
+  ].join(" · ");
+}
+
+/** Some rows, spread by seed, in ascending order. */
+function sampleRows(rowCount: number, wanted: number, seed: number): number[] {
+  const rows = Array.from({ length: rowCount }, (_, row) => row);
+  return new Rng(seed).shuffle(rows).slice(0, wanted).sort((a, b) => a - b);
+}
+
+/** Hash of what decides the numbers of a run; where its files lie does not. */
+async function fingerprintOf(
+  options: TrainRunOptions,
+  models: TrainModels,
+  data: TrainData,
+): Promise<string> {
+  const {
+    saveDir: _1,
+    checkpointsDir: _2,
+    deleteOldCheckpoints: _3,
+    cacheFeatures: _4,
+    cacheDir: _5,
+    ...rest
+  } = options;
+  const { maxCacheGb: _6, pruneCache: _7, device: _8, saveTotalLimit: _9, dataset: _10, ...numbers } = rest;
+  const sorted = Object.entries(numbers).filter(([, value]) => value !== undefined).sort(([a], [b]) =>
+    a < b ? -1 : 1
+  );
+  return await hashOf([JSON.stringify(sorted), models.hash, data.hash]);
+}
+
+function baseName(reference: string): string {
+  return reference.replace(/[/\\]+$/, "").split(/[/\\:]/).at(-1)!.replace(/@.*$/, "");
+}
+
+async function withProgress<T>(
+  label: string,
+  work: (onProgress: (done: number, total: number) => void) => Promise<T>,
+): Promise<T> {
+  let progress: ReturnType<typeof startProgress> | undefined;
+  try {
+    return await work((done, total) => {
+      progress ??= startProgress({ label, total });
+      progress.update(done);
+    });
+  } finally {
+    progress?.stop();
+  }
+}

@@ -1,0 +1,25 @@
+/**
+ * Fine-tunes a captioner: a projection and LoRA over a frozen vision encoder and language model.
+ *
+ * deno task train --dataset sample --num-train-epochs 3
+ * deno task train --dataset my-images --encoder-model google/siglip-base-patch16-224 --decoder-model HuggingFaceTB/SmolLM-135M
+ *
+ * An interrupted run is continued by the same command. Ctrl-C saves first.
+ *
+ * @module
+ */
+
+import { EXIT_CODES, runTask } from "../lib/host/arguments.ts";
+import { parseTrainArguments } from "../lib/host/train_command.ts";
+import { runTraining } from "../lib/host/train_run.ts";
+import { describeResult } from "../lib/host/train_summary.ts";
+
+await runTask(async ({ handleInterrupt }) => {
+  const options = await parseTrainArguments(Deno.args);
+  const result = await runTraining(options, {
+    signal: handleInterrupt(),
+    say: (line) => console.error(line),
+  });
+  console.log(describeResult(result));
+  return result.ended === "interrupted" ? EXIT_CODES.interrupted : EXIT_CODES.ok;
+});
