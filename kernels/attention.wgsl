@@ -27,9 +27,9 @@ const STRIDE: u32 = 9u;                // 8 vec4 of a tile row and one more, so 
 const LOWEST: f32 = -1e30;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<f32>;             // [B, S, H * DH]
-@group(0) @binding(2) var<storage, read> k: array<f32>;             // [B, S, K * DH]
-@group(0) @binding(3) var<storage, read> v: array<f32>;             // [B, S, K * DH]
+@group(0) @binding(1) var<storage, read> q: array<vec4f>;           // [B, S, H * DH]
+@group(0) @binding(2) var<storage, read> k: array<vec4f>;           // [B, S, K * DH]
+@group(0) @binding(3) var<storage, read> v: array<vec4f>;           // [B, S, K * DH]
 @group(0) @binding(4) var<storage, read> key_mask: array<u32>;      // [B, S]
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;       // [B, S, H * DH]
 @group(0) @binding(6) var<storage, read_write> stats: array<f32>;   // [2, B, H, S]: lse; the second half is backward's
@@ -39,20 +39,38 @@ var<workgroup> right: array<vec4f, 32u * STRIDE>;    // [key, 4 channels]
 var<workgroup> weights: array<vec4f, 32u * STRIDE>;  // [key, ty], one component a query
 var<workgroup> shared_rows: array<vec4f, 64>;        // [ty, tx], one component a query
 
-// Four channels of a row from d on, zero past the head.
+// Four channels of a row from d on, zero past the head. The first branch is decided when the kernel is compiled.
 fn load_q(row: u32, d: u32) -> vec4f {
-  let i = row + d;
-  return select(vec4f(), vec4f(q[i], q[i + 1u], q[i + 2u], q[i + 3u]), d + vec4u(0u, 1u, 2u, 3u) < vec4u(DH));
+  if (DH % 4u == 0u) {
+    return select(vec4f(), q[(row + d) / 4u], d < DH);
+  }
+  let i = row + d + vec4u(0u, 1u, 2u, 3u);
+  let at = i / 4u;
+  let c = i % 4u;
+  let all = vec4f(q[at.x][c.x], q[at.y][c.y], q[at.z][c.z], q[at.w][c.w]);
+  return select(vec4f(), all, i < vec4u(row + DH));
 }
 
 fn load_k(row: u32, d: u32) -> vec4f {
-  let i = row + d;
-  return select(vec4f(), vec4f(k[i], k[i + 1u], k[i + 2u], k[i + 3u]), d + vec4u(0u, 1u, 2u, 3u) < vec4u(DH));
+  if (DH % 4u == 0u) {
+    return select(vec4f(), k[(row + d) / 4u], d < DH);
+  }
+  let i = row + d + vec4u(0u, 1u, 2u, 3u);
+  let at = i / 4u;
+  let c = i % 4u;
+  let all = vec4f(k[at.x][c.x], k[at.y][c.y], k[at.z][c.z], k[at.w][c.w]);
+  return select(vec4f(), all, i < vec4u(row + DH));
 }
 
 fn load_v(row: u32, d: u32) -> vec4f {
-  let i = row + d;
-  return select(vec4f(), vec4f(v[i], v[i + 1u], v[i + 2u], v[i + 3u]), d + vec4u(0u, 1u, 2u, 3u) < vec4u(DH));
+  if (DH % 4u == 0u) {
+    return select(vec4f(), v[(row + d) / 4u], d < DH);
+  }
+  let i = row + d + vec4u(0u, 1u, 2u, 3u);
+  let at = i / 4u;
+  let c = i % 4u;
+  let all = vec4f(v[at.x][c.x], v[at.y][c.y], v[at.z][c.z], v[at.w][c.w]);
+  return select(vec4f(), all, i < vec4u(row + DH));
 }
 
 // Which of four queries from `query` on may attend `key`.

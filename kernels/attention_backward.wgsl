@@ -30,12 +30,12 @@ const CHUNKS: u32 = (DH + 31u) / 32u;
 const STRIDE: u32 = 9u;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<f32>;             // [B, S, H * DH]
-@group(0) @binding(2) var<storage, read> k: array<f32>;             // [B, S, K * DH]
-@group(0) @binding(3) var<storage, read> v: array<f32>;             // [B, S, K * DH]
+@group(0) @binding(1) var<storage, read> q: array<vec4f>;           // [B, S, H * DH]
+@group(0) @binding(2) var<storage, read> k: array<vec4f>;           // [B, S, K * DH]
+@group(0) @binding(3) var<storage, read> v: array<vec4f>;           // [B, S, K * DH]
 @group(0) @binding(4) var<storage, read> key_mask: array<u32>;      // [B, S]
 @group(0) @binding(5) var<storage, read> y: array<f32>;             // [B, S, H * DH]
-@group(0) @binding(6) var<storage, read> dy: array<f32>;            // [B, S, H * DH]
+@group(0) @binding(6) var<storage, read> dy: array<vec4f>;          // [B, S, H * DH]
 @group(0) @binding(7) var<storage, read> stats: array<f32>;         // [2, B, H, S]: lse, delta
 @group(0) @binding(8) var<storage, read_write> delta: array<f32>;   // [2, B, H, S]: stats again, to write its second half
 @group(0) @binding(9) var<storage, read_write> dq: array<f32>;      // [B, S, H * DH]
@@ -46,25 +46,49 @@ var<workgroup> left: array<vec4f, 32u * STRIDE>;     // [output row, 4 channels]
 var<workgroup> right: array<vec4f, 32u * STRIDE>;    // [summed row, 4 channels]
 var<workgroup> weights: array<vec4f, 32u * STRIDE>;  // [summed row, ty], one component an output row
 
-// Four channels of a row from d on, zero past the head.
+// Four channels of a row from d on, zero past the head. The first branch is decided when the kernel is compiled.
 fn load_q(row: u32, d: u32) -> vec4f {
-  let i = row + d;
-  return select(vec4f(), vec4f(q[i], q[i + 1u], q[i + 2u], q[i + 3u]), d + vec4u(0u, 1u, 2u, 3u) < vec4u(DH));
+  if (DH % 4u == 0u) {
+    return select(vec4f(), q[(row + d) / 4u], d < DH);
+  }
+  let i = row + d + vec4u(0u, 1u, 2u, 3u);
+  let at = i / 4u;
+  let c = i % 4u;
+  let all = vec4f(q[at.x][c.x], q[at.y][c.y], q[at.z][c.z], q[at.w][c.w]);
+  return select(vec4f(), all, i < vec4u(row + DH));
 }
 
 fn load_k(row: u32, d: u32) -> vec4f {
-  let i = row + d;
-  return select(vec4f(), vec4f(k[i], k[i + 1u], k[i + 2u], k[i + 3u]), d + vec4u(0u, 1u, 2u, 3u) < vec4u(DH));
+  if (DH % 4u == 0u) {
+    return select(vec4f(), k[(row + d) / 4u], d < DH);
+  }
+  let i = row + d + vec4u(0u, 1u, 2u, 3u);
+  let at = i / 4u;
+  let c = i % 4u;
+  let all = vec4f(k[at.x][c.x], k[at.y][c.y], k[at.z][c.z], k[at.w][c.w]);
+  return select(vec4f(), all, i < vec4u(row + DH));
 }
 
 fn load_v(row: u32, d: u32) -> vec4f {
-  let i = row + d;
-  return select(vec4f(), vec4f(v[i], v[i + 1u], v[i + 2u], v[i + 3u]), d + vec4u(0u, 1u, 2u, 3u) < vec4u(DH));
+  if (DH % 4u == 0u) {
+    return select(vec4f(), v[(row + d) / 4u], d < DH);
+  }
+  let i = row + d + vec4u(0u, 1u, 2u, 3u);
+  let at = i / 4u;
+  let c = i % 4u;
+  let all = vec4f(v[at.x][c.x], v[at.y][c.y], v[at.z][c.z], v[at.w][c.w]);
+  return select(vec4f(), all, i < vec4u(row + DH));
 }
 
 fn load_dy(row: u32, d: u32) -> vec4f {
-  let i = row + d;
-  return select(vec4f(), vec4f(dy[i], dy[i + 1u], dy[i + 2u], dy[i + 3u]), d + vec4u(0u, 1u, 2u, 3u) < vec4u(DH));
+  if (DH % 4u == 0u) {
+    return select(vec4f(), dy[(row + d) / 4u], d < DH);
+  }
+  let i = row + d + vec4u(0u, 1u, 2u, 3u);
+  let at = i / 4u;
+  let c = i % 4u;
+  let all = vec4f(dy[at.x][c.x], dy[at.y][c.y], dy[at.z][c.z], dy[at.w][c.w]);
+  return select(vec4f(), all, i < vec4u(row + DH));
 }
 
 fn is_open(key: u32, b: u32) -> bool {
@@ -109,8 +133,10 @@ fn backward_delta(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgro
   let h = at / params.S % params.H;
   let row = ((at / params.S / params.H * params.S + at % params.S) * params.H + h) * DH;
   var sum = 0.0;
-  for (var d = 0u; d < DH; d++) {
-    sum += dy[row + d] * y[row + d];
+  for (var d = 0u; d < DH; d += 4u) {
+    let i = row + d;
+    // load_dy gives zero past the head, where y is another head's.
+    sum += dot(load_dy(row, d), vec4f(y[i], y[i + 1u], y[i + 2u], y[i + 3u]));
   }
   delta[count + at] = sum;
 }

@@ -1,7 +1,7 @@
 // Attention of one new token per row for software adapters with subgroups of 8 lanes: the formula, shapes and results of
 // attention_decode.wgsl without workgroup memory.
 //
-// Shapes     as in attention_decode.wgsl, DH a multiple of 4, at most 128.
+// Shapes     as in attention_decode.wgsl, DH a multiple of 4, at most 96.
 // Grid       x: row, y: key head * ceil(G/4) + which four query heads of the group. 8 lanes: a lane is a key while scores
 //            are summed (32 keys a round), and four channels of every 32 while queries are loaded and values are summed.
 // Entries    decode  writes  y
@@ -149,13 +149,11 @@ fn decode(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
   let queries0 = load_queries(first, count, lane);
   let queries1 = load_queries(first, count, lane + 8u);
   let queries2 = load_queries(first, count, lane + 16u);
-  let queries3 = load_queries(first, count, lane + 24u);
   var highest = vec4f(LOWEST);
   var total = vec4f();
   var sums0 = mat4x4f();  // [head][channel]
   var sums1 = mat4x4f();
   var sums2 = mat4x4f();
-  var sums3 = mat4x4f();
   for (var j0 = 0u; j0 < stop; j0 += 32u) {
     let keys = j0 + lane + vec4u(0u, 8u, 16u, 24u);
     let at = min(keys, vec4u(stop - 1u));
@@ -171,9 +169,6 @@ fn decode(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
     }
     if (PARTS > 2u) {
       s = score_part(s, queries2, starts, 2u);
-    }
-    if (PARTS > 3u) {
-      s = score_part(s, queries3, starts, 3u);
     }
     let s0 = select(vec4f(LOWEST), s[0] * params.scale, keys.x < stop);
     let s1 = select(vec4f(LOWEST), s[1] * params.scale, keys.y < stop);
@@ -192,9 +187,6 @@ fn decode(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
     if (PARTS > 2u) {
       sums2 = sum_part(sums2, p, starts, shrink, lane + 16u, stop - j0);
     }
-    if (PARTS > 3u) {
-      sums3 = sum_part(sums3, p, starts, shrink, lane + 24u, stop - j0);
-    }
   }
   let whole = sum_over_lanes(total);
   let inverse = select(vec4f(), 1.0 / whole, whole > vec4f());
@@ -204,8 +196,5 @@ fn decode(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
   }
   if (PARTS > 2u) {
     store_part(sums2, inverse, first, count, lane + 16u);
-  }
-  if (PARTS > 3u) {
-    store_part(sums3, inverse, first, count, lane + 24u);
   }
 }

@@ -1,7 +1,7 @@
 // Attention for software adapters with subgroups of 8 lanes: the formula, shapes and results of attention.wgsl. There a
 // load costs as much as 60 multiply-adds and an exchange with a literal lane 2, so a subgroup loads every element once.
 //
-// Shapes     B batch, S sequence, H query heads, K key/value heads, DH head width (a multiple of 4, at most 128).
+// Shapes     B batch, S sequence, H query heads, K key/value heads, DH head width (a multiple of 4, at most 96).
 //            A block is eight queries of one head; the blocks of a key head are numbered query block * H/K + head.
 // Grid       x: three blocks of a key head, y: b * K + key head. 8 lanes: a lane is a query while queries are loaded, a
 //            key while scores are summed (16 keys a round) and four channels of every 32 while values are summed.
@@ -206,7 +206,6 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index)
   var part0: Sums;
   var part1: Sums;
   var part2: Sums;
-  var part3: Sums;
   for (var j0 = 0u; j0 < stop; j0 += 16u) {
     let near = ((b * params.S + min(j0 + lane, last)) * params.K + group.y % params.K) * WIDTH;
     let far = ((b * params.S + min(j0 + 8u + lane, last)) * params.K + group.y % params.K) * WIDTH;
@@ -240,9 +239,6 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index)
     if (PARTS > 2u) {
       part2 = sum_round(part2, quads, group, j0, lane + 16u);
     }
-    if (PARTS > 3u) {
-      part3 = sum_round(part3, quads, group, j0, lane + 24u);
-    }
   }
   store_part(blocks, quads, part0, b, lane);
   if (PARTS > 1u) {
@@ -250,9 +246,6 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index)
   }
   if (PARTS > 2u) {
     store_part(blocks, quads, part2, b, lane + 16u);
-  }
-  if (PARTS > 3u) {
-    store_part(blocks, quads, part3, b, lane + 24u);
   }
   store_lse(blocks[0], quads[0], quads[1], b, lane);
   store_lse(blocks[1], quads[2], quads[3], b, lane);

@@ -245,7 +245,6 @@ fn backward_q(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_ind
   var part0: Sums;
   var part1: Sums;
   var part2: Sums;
-  var part3: Sums;
   for (var j0 = 0u; j0 < stop; j0 += 16u) {
     let key = j0 + lane;
     let near = key_row(group, key);
@@ -277,9 +276,6 @@ fn backward_q(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_ind
     if (PARTS > 2u) {
       part2 = sum_keys(part2, ds_near, ds_far, group, j0, lane + 16u);
     }
-    if (PARTS > 3u) {
-      part3 = sum_keys(part3, ds_near, ds_far, group, j0, lane + 24u);
-    }
   }
   store_dq(blocks, part0, b, lane);
   if (PARTS > 1u) {
@@ -287,9 +283,6 @@ fn backward_q(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_ind
   }
   if (PARTS > 2u) {
     store_dq(blocks, part2, b, lane + 16u);
-  }
-  if (PARTS > 3u) {
-    store_dq(blocks, part3, b, lane + 24u);
   }
 }
 
@@ -388,11 +381,9 @@ fn backward_kv(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_in
   var dk0: Sums;
   var dk1: Sums;
   var dk2: Sums;
-  var dk3: Sums;
   var dv0: Sums;
   var dv1: Sums;
   var dv2: Sums;
-  var dv3: Sums;
   for (var n = 0u; n < heads; n++) {
     let head = group.y % params.K * heads + n;
     for (var i0 = key * params.causal; i0 < params.S; i0 += 16u) {
@@ -428,10 +419,6 @@ fn backward_kv(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_in
         dv2 = sum_gradients(dv2, p_near, p_far, b, i0, head, lane + 16u);
         dk2 = sum_queries(dk2, ds_near, ds_far, b, i0, head, lane + 16u);
       }
-      if (PARTS > 3u) {
-        dv3 = sum_gradients(dv3, p_near, p_far, b, i0, head, lane + 24u);
-        dk3 = sum_queries(dk3, ds_near, ds_far, b, i0, head, lane + 24u);
-      }
     }
   }
   store_kv(group, key, lane, dk0, dv0);
@@ -440,8 +427,5 @@ fn backward_kv(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_in
   }
   if (PARTS > 2u) {
     store_kv(group, key, lane + 16u, dk2, dv2);
-  }
-  if (PARTS > 3u) {
-    store_kv(group, key, lane + 24u, dk3, dv3);
   }
 }

@@ -102,9 +102,9 @@ export function attention(
   return y;
 }
 
-/** Whether the kernels for software adapters fit: eight lanes, whole vec4, at most four of them in a lane. */
+/** Whether the kernels for software adapters fit: eight lanes, whole vec4, at most three of them in a lane. */
 export function usesSubgroups(gpu: Gpu, headDim: number): boolean {
-  return gpu.software && gpu.subgroupSize === 8 && headDim % 4 === 0 && headDim <= 128;
+  return gpu.software && gpu.subgroupSize === 8 && headDim % 4 === 0 && headDim <= 96;
 }
 
 /** Where the gradients of keys and values go; one that nobody asks for goes to a tensor that nobody reads. */

@@ -52,7 +52,7 @@ const cases: Case[] = [
   { lengths: [3, 0, 9], M: 9, slots: 4, H: 2, K: 1, Dh: 5 },
   { lengths: [63, 64, 65], M: 70, slots: 3, H: 9, K: 3, Dh: 64 },
   { lengths: [255, 256, 257], M: 300, slots: 5, H: 7, K: 1, Dh: 12 },
-  { lengths: [31, 32, 33, 24, 8], M: 33, slots: 3, H: 12, K: 12, Dh: 32 },
+  { lengths: [31, 32, 33, 24, 8], M: 33, slots: 3, H: 12, K: 12, Dh: 12 },
   { lengths: [226, 1], M: 230, slots: 2, H: 2, K: 2, Dh: 72 },
   { lengths: [17], M: 40, slots: 2, H: 10, K: 2, Dh: 256 },
   { lengths: [600], M: 601, slots: 3, H: 4, K: 4, Dh: 7 },
