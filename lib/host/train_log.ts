@@ -28,7 +28,7 @@ export class TrainLog implements Disposable {
   static async open(folder: string, entries: readonly LogEntry[]): Promise<TrainLog> {
     await writeFileAtomically(
       `${folder}/metrics.jsonl`,
-      entries.map((entry) => JSON.stringify(entry) + "\n").join(""),
+      entries.map(formatLine).join(""),
     );
     const metrics = await Deno.open(`${folder}/metrics.jsonl`, { append: true });
     const text = await Deno.open(`${folder}/train.log`, { append: true, create: true });
@@ -46,7 +46,7 @@ export class TrainLog implements Disposable {
 
   /** Adds the numbers of a step or an evaluation; `extra` goes to TensorBoard alone, such as speeds. */
   add(entry: LogEntry, extra: Readonly<Record<string, number>> = {}): void {
-    this.#write(this.#metrics, encode(JSON.stringify(entry) + "\n"));
+    this.#write(this.#metrics, encode(formatLine(entry)));
     const { step, ...numbers } = entry;
     const scalars: Record<string, number> = {};
     for (const [name, value] of Object.entries({ ...numbers, ...extra })) {
@@ -78,6 +78,12 @@ export class TrainLog implements Disposable {
       );
     }
   }
+}
+
+/** Keys sorted, as the entries of a continued run come back from its checkpoint. */
+function formatLine(entry: LogEntry): string {
+  const sorted = Object.entries(entry).sort(([a], [b]) => a < b ? -1 : 1);
+  return JSON.stringify(Object.fromEntries(sorted)) + "\n";
 }
 
 function encode(text: string): Uint8Array {

@@ -151,7 +151,13 @@ export async function runTraining(
     return result;
   } catch (error) {
     if (!signal.aborted || (error as Error)?.name !== "AbortError") throw error;
-    return { path: run.path, ended: "interrupted", step: resume?.state.step ?? 0, data, judged: undefined };
+    return {
+      path: run.path,
+      ended: "interrupted",
+      step: (await run.checkpointSteps()).at(-1) ?? 0,
+      data,
+      judged: undefined,
+    };
   } finally {
     gpu.destroy();
   }
