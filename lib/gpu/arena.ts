@@ -4,9 +4,9 @@
  * @module
  */
 
-import { DeviceError, type Gpu } from "./device.ts";
+import { awaitDevice, DeviceError, type Gpu } from "./device.ts";
 import type { Step } from "./recorder.ts";
-import { createStorageBuffer, type Storage } from "./tensor.ts";
+import { createStorageBuffer, refuseOversized, type Storage } from "./tensor.ts";
 
 interface Slab {
   sizeBytes: number;
@@ -76,27 +76,44 @@ export class Arena {
     return { assigned, slabs, totalBytes: slabs.reduce((sum, slab) => sum + slab.sizeBytes, 0) };
   }
 
-  /** Assigns and allocates. @throws {DeviceError} when the adapter has not enough memory */
-  async allocate(steps: readonly Step[], kept: ReadonlySet<Storage>): Promise<void> {
+  /**
+   * Assigns and allocates. Gives what undoes it, for a plan that fails afterwards: it frees what was new.
+   *
+   * @throws {RangeError} when a tensor is larger than any buffer of the adapter
+   * @throws {DeviceError} when the adapter has not enough memory
+   */
+  async allocate(steps: readonly Step[], kept: ReadonlySet<Storage>): Promise<() => void> {
     const { assigned, slabs, totalBytes } = this.plan(steps, kept);
-    const { device } = this.gpu;
-    device.pushErrorScope("out-of-memory");
-    for (const slab of slabs) slab.buffer ??= createStorageBuffer(this.gpu, slab.sizeBytes, "arena");
-    const error = await device.popErrorScope();
-    if (error) {
+    for (const storage of assigned.keys()) refuseOversized(this.gpu, storage);
+    const before = this.#slabs;
+    const undo = (): void => {
       for (const slab of slabs) {
-        if (!this.#slabs.some((old) => old.buffer === slab.buffer)) slab.buffer?.destroy();
+        if (!before.some((old) => old.buffer === slab.buffer)) slab.buffer?.destroy();
       }
-      throw new DeviceError(
-        `Cannot allocate ${
-          Math.ceil(totalBytes / 2 ** 20)
-        } MB of GPU memory: ${error.message}; use a smaller batch`,
-      );
+      for (const storage of assigned.keys()) storage.buffer = undefined;
+      this.#slabs = before;
+    };
+    const { device } = this.gpu;
+    try {
+      await awaitDevice(this.gpu, "allocate GPU memory", async () => {
+        device.pushErrorScope("out-of-memory");
+        for (const slab of slabs) slab.buffer ??= createStorageBuffer(this.gpu, slab.sizeBytes, "arena");
+        const error = await device.popErrorScope();
+        if (error === null) return;
+        const megabytes = Math.ceil(totalBytes / 2 ** 20);
+        throw new DeviceError(
+          `Cannot allocate ${megabytes} MB of GPU memory: ${error.message}; use a smaller batch`,
+        );
+      });
+    } catch (error) {
+      undo();
+      throw error;
     }
     for (const [storage, slab] of assigned) storage.buffer = slab.buffer;
     // Another plan on this arena may take everything but what is kept.
     for (const slab of slabs) slab.taken = slab.taken.filter(([, last]) => last === Infinity);
     this.#slabs = slabs;
+    return undo;
   }
 
   /** Frees every buffer. */

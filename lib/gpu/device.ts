@@ -4,6 +4,8 @@
  * @module
  */
 
+import { describeError } from "../base/errors.ts";
+
 /** An open WebGPU device with what the rest of the library needs to know about it. */
 export interface Gpu {
   /** The open device. */
@@ -24,8 +26,13 @@ export interface Gpu {
   readonly pipelines: Map<string, GPUComputePipeline>;
   /** Shader modules by text. */
   readonly modules: Map<string, GPUShaderModule>;
-  /** Throws what the device reported since the last call: validation errors, allocation failure, loss. */
+  /**
+   * Throws what the device reported since the last call: validation errors, allocation failure. A lost device throws at every
+   * call.
+   */
   check(): void;
+  /** Leaves an error for the next {@linkcode Gpu.check}; the first one counts. */
+  report(error: DeviceError): void;
   /** Releases the device and every buffer on it. */
   destroy(): void;
 }
@@ -107,18 +114,21 @@ function wrapDevice(
   facts: Pick<Gpu, "info" | "software" | "subgroupSize" | "timestamps">,
 ): Gpu {
   let failure: Error | undefined;
+  let loss: string | undefined;
   let closed = false;
   device.addEventListener("uncapturederror", (event) => {
     const { error } = event as GPUUncapturedErrorEvent;
-    failure ??= new DeviceError(`The GPU refused a command: ${error.message}`);
+    failure ??= new DeviceError(
+      error.constructor.name === "GPUOutOfMemoryError"
+        ? `The GPU has no memory left: ${error.message}; use a smaller batch or model`
+        : `The GPU refused a command: ${error.message}`,
+    );
     event.preventDefault();
   });
-  device.lost.then((lost) => {
-    if (!closed) {
-      failure = new DeviceError(
-        `The GPU was lost (${lost.reason}): ${lost.message}; start again from the last checkpoint`,
-      );
-    }
+  device.lost.then(({ reason, message }) => {
+    loss = closed
+      ? "The GPU was closed; open it again"
+      : `The GPU was lost (${reason}): ${message}; start again from the last checkpoint`;
   });
   return {
     device,
@@ -128,14 +138,39 @@ function wrapDevice(
     pipelines: new Map(),
     modules: new Map(),
     check(): void {
+      if (loss !== undefined) throw new DeviceError(loss);
       if (failure === undefined) return;
       const thrown = failure;
       failure = undefined;
       throw thrown;
+    },
+    report(error: DeviceError): void {
+      failure ??= error;
     },
     destroy(): void {
       closed = true;
       device.destroy();
     },
   };
+}
+
+/**
+ * Does work that waits for the device; if that fails, throws what the device says of itself (a loss, an earlier refusal) rather
+ * than the symptom.
+ *
+ * @param what goes on, for the message: "read results"
+ * @throws {DeviceError} when the work fails
+ */
+export async function awaitDevice<T>(gpu: Gpu, what: string, work: () => Promise<T>): Promise<T> {
+  try {
+    const value = await work();
+    gpu.check();
+    return value;
+  } catch (error) {
+    if (error instanceof DeviceError) throw error;
+    // The device's own report comes as an event of a later turn.
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    gpu.check();
+    throw new DeviceError(`Cannot ${what}: ${describeError(error)}`, { cause: error });
+  }
 }

@@ -81,6 +81,7 @@ export class Kernel {
    * `Params` as bytes, every field given by name, padded to 16.
    *
    * @throws {TypeError} when a field is missing, unknown or not a finite number
+   * @throws {RangeError} when a number does not fit its field's type
    */
   packParams(values: Record<string, number | boolean>): ArrayBuffer {
     const view = new DataView(new ArrayBuffer(Math.max(16, Math.ceil(this.#fields.length / 4) * 16)));
@@ -89,6 +90,14 @@ export class Kernel {
       if (!Number.isFinite(value)) {
         throw new TypeError(
           `Cannot run kernel "${this.name}": parameter "${name}" is ${values[name]}, expected a number`,
+        );
+      }
+      const fits = type === "f32"
+        ? Number.isFinite(Math.fround(value))
+        : value === (type === "u32" ? value >>> 0 : value | 0);
+      if (!fits) {
+        throw new RangeError(
+          `Cannot run kernel "${this.name}": parameter "${name}" is ${value}, expected ${type}`,
         );
       }
       if (type === "f32") view.setFloat32(i * 4, value, true);

@@ -5,7 +5,7 @@
  */
 
 import type { Arena } from "./arena.ts";
-import { DeviceError, type Gpu } from "./device.ts";
+import { awaitDevice, DeviceError, type Gpu } from "./device.ts";
 import type { Step } from "./recorder.ts";
 import { alignBytes, bufferOf, type Tensor } from "./tensor.ts";
 
@@ -66,34 +66,40 @@ export class Plan {
       uniforms.unmap();
     }
     const commands: Command[] = [];
-    for (const [i, step] of steps.entries()) {
-      if (step.kind !== "dispatch") {
-        commands.push(step);
-        continue;
+    // Every dispatch has an error scope, so that a fault is named; they are waited for together, as each may cost a trip to the
+    // GPU's process.
+    const outcomes: { step: Step & { kind: "dispatch" }; error: Promise<GPUError | null> }[] = [];
+    try {
+      for (const [i, step] of steps.entries()) {
+        if (step.kind !== "dispatch") {
+          commands.push(step);
+          continue;
+        }
+        device.pushErrorScope("validation");
+        try {
+          const pipeline = step.kernel.pipeline(gpu, step.entry, step.overrides);
+          const entries: GPUBindGroupEntry[] = Object.entries(step.bind).map(([name, tensor]) => ({
+            binding: step.kernel.bindings.get(name)!,
+            resource: bindingOf(tensor),
+          }));
+          if (step.params !== undefined) {
+            const resource = { buffer: uniforms!, offset: places[i]!, size: step.params.byteLength };
+            entries.push({ binding: step.kernel.bindings.get(step.kernel.uniform!)!, resource });
+          }
+          const group = device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
+          commands.push({ kind: "dispatch", step, pipeline, group });
+        } finally {
+          outcomes.push({ step, error: device.popErrorScope() });
+        }
       }
-      device.pushErrorScope("validation");
-      const pipeline = step.kernel.pipeline(gpu, step.entry, step.overrides);
-      const entries: GPUBindGroupEntry[] = Object.entries(step.bind).map(([name, tensor]) => ({
-        binding: step.kernel.bindings.get(name)!,
-        resource: bindingOf(tensor),
-      }));
-      if (step.params !== undefined) {
-        const resource = { buffer: uniforms!, offset: places[i]!, size: step.params.byteLength };
-        entries.push({ binding: step.kernel.bindings.get(step.kernel.uniform!)!, resource });
-      }
-      const group = device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
-      // Deno resolves a scope on the spot; waiting for each names the kernel that is wrong.
-      const error = await device.popErrorScope();
-      if (error) {
-        const what = [...gpu.modules].find(([code]) => code === step.kernel.code)?.[1];
-        const messages = (await what?.getCompilationInfo())?.messages.map((m) =>
-          `${m.lineNum}: ${m.message}`
-        ) ?? [];
-        throw new DeviceError(
-          `Cannot compile ${step.label} (${step.kernel.name}.wgsl): ${error.message} ${messages.join("; ")}`,
-        );
-      }
-      commands.push({ kind: "dispatch", step, pipeline, group });
+      await awaitDevice(gpu, "compile a plan", async () => {
+        const errors = await Promise.all(outcomes.map(({ error }) => error));
+        const bad = errors.findIndex((error) => error !== null);
+        if (bad >= 0) throw await compileError(gpu, outcomes[bad]!.step, errors[bad]!);
+      });
+    } catch (error) {
+      uniforms?.destroy();
+      throw error;
     }
     return new Plan(gpu, commands, uniforms, arena);
   }
@@ -109,6 +115,17 @@ export class Plan {
       (sum, command) => sum + (command.kind === "dispatch" ? command.step.flops : 0),
       0,
     );
+  }
+
+  /**
+   * The dispatches that `keep` picks and nothing else, as a plan on the same memory: what they take without the rest. It is
+   * freed with this one.
+   */
+  select(keep: (dispatch: { label: string; kernel: string }) => boolean): Plan {
+    const commands = this.#commands.filter((command) =>
+      command.kind === "dispatch" && keep({ label: command.step.label, kernel: command.step.kernel.name })
+    );
+    return new Plan(this.#gpu, commands, undefined, this.#arena);
   }
 
   /** Submits every command once. Does not wait; errors surface at the next {@linkcode Gpu.check}. */
@@ -182,12 +199,15 @@ export class Plan {
     encoder.resolveQuerySet(querySet, 0, count, resolved, 0);
     encoder.copyBufferToBuffer(resolved, 0, staging, 0, count * 8);
     device.queue.submit([encoder.finish()]);
-    await staging.mapAsync(1);
-    const times = new BigUint64Array(staging.getMappedRange().slice(0));
-    for (const [i, { step }] of dispatches.entries()) {
-      add(step, Number(times[i * 2 + 1]! - times[i * 2]!) / 1e6);
+    try {
+      await awaitDevice(this.#gpu, "time a plan", () => staging.mapAsync(1));
+      const times = new BigUint64Array(staging.getMappedRange().slice(0));
+      for (const [i, { step }] of dispatches.entries()) {
+        add(step, Number(times[i * 2 + 1]! - times[i * 2]!) / 1e6);
+      }
+    } finally {
+      for (const resource of [querySet, resolved, staging]) resource.destroy();
     }
-    for (const resource of [querySet, resolved, staging]) resource.destroy();
   }
 
   async #timeOneByOne(
@@ -221,6 +241,21 @@ export class Plan {
     this.#uniforms?.destroy();
     if (options.arena) this.#arena.destroy();
   }
+}
+
+/** Names the kernel, with the compiler's messages. */
+async function compileError(
+  gpu: Gpu,
+  step: Step & { kind: "dispatch" },
+  error: GPUError,
+): Promise<DeviceError> {
+  const module = gpu.modules.get(step.kernel.code);
+  const messages = (await module?.getCompilationInfo())?.messages.map((m) => `${m.lineNum}: ${m.message}`) ??
+    [];
+  return new DeviceError(
+    `Cannot compile ${step.label} (${step.kernel.name}.wgsl): ${error.message} ${messages.join("; ")}`
+      .trimEnd(),
+  );
 }
 
 function bindingOf(tensor: Tensor): GPUBufferBinding {

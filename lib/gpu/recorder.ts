@@ -47,6 +47,7 @@ export interface DispatchOptions {
 /** A gradient under way: the tensors that share it until one of them has to add. */
 interface Gradient {
   tensor: Tensor;
+  /** Tensors whose gradient it is; one that is never on the backward list keeps it from being changed. */
   owners: Set<Storage>;
 }
 
@@ -57,14 +58,18 @@ export class Recorder {
   readonly #backward: { output: Tensor; record: (dOutput: Tensor) => void }[] = [];
   readonly #gradients = new Map<Storage, Gradient>();
   readonly #done = new Set<Storage>();
+  /** Elements of every tensor recorded here, to tell a window of it from the whole. */
+  readonly #sizes = new Map<Storage, number>();
 
   /** @param gpu where the plan will run @param training false records no backward list */
   constructor(readonly gpu: Gpu, readonly training: boolean = false) {}
 
   /** A tensor whose memory is assigned when the plan is compiled and shared with others that live at other times. */
   tensor(shape: readonly number[], label: string, dtype: DType = "f32"): Tensor {
-    const sizeBytes = alignBytes(shape.reduce((product, n) => product * n, 1) * elementBytes(dtype));
-    return new Tensor({ label, sizeBytes, buffer: undefined }, shape, dtype);
+    const size = shape.reduce((product, n) => product * n, 1);
+    const storage: Storage = { label, sizeBytes: alignBytes(size * elementBytes(dtype)), buffer: undefined };
+    this.#sizes.set(storage, size);
+    return new Tensor(storage, shape, dtype);
   }
 
   /** Keeps a tensor's contents after the plan has run, so that it can be read or used by another plan. */
@@ -132,6 +137,8 @@ export class Recorder {
   /**
    * Calls `record` with where a gradient of `tensor` goes and whether to add to what is there (`true`) or to write
    * (`false`). Not called when no gradient is wanted.
+   *
+   * @throws {TypeError} when `tensor` is a window of a computed tensor's rows
    */
   accumulate(tensor: Tensor, record: (dTensor: Tensor, add: boolean) => void): void {
     const { storage } = tensor;
@@ -140,6 +147,7 @@ export class Recorder {
       // Values and gradients are laid out alike, so a window of the one is a window of the other.
       return record(new Tensor(storage.grad.storage, tensor.shape, "f32", tensor.offsetBytes), true);
     }
+    this.#refuseWindow(tensor);
     const slot = this.#gradients.get(storage);
     if (slot === undefined) {
       const fresh = this.tensor(tensor.shape, `d ${tensor.label}`);
@@ -147,7 +155,12 @@ export class Recorder {
       return record(fresh, false);
     }
     const waiting = [...slot.owners].some((owner) => owner !== storage && !this.#done.has(owner));
-    if (!waiting) return record(slot.tensor.reshape(...tensor.shape), true);
+    if (!waiting) {
+      // From here on it is no longer the gradient of those that had shared it.
+      for (const owner of slot.owners) if (owner !== storage) this.#gradients.delete(owner);
+      slot.owners = new Set([storage]);
+      return record(slot.tensor.reshape(...tensor.shape), true);
+    }
     // Somebody who shares this gradient has yet to read it: add to a copy.
     const own = this.tensor(tensor.shape, `d ${tensor.label}`);
     this.copy(slot.tensor, own);
@@ -162,6 +175,7 @@ export class Recorder {
    */
   passGradient(output: Tensor, input: Tensor, add: (dOutput: Tensor, dInput: Tensor) => void): void {
     if (!input.requiresGrad) return;
+    if (input.grad === undefined) this.#refuseWindow(input);
     const slot = this.#gradients.get(output.storage)!;
     if (input.grad === undefined && !this.#gradients.has(input.storage)) {
       slot.owners.add(input.storage);
@@ -171,9 +185,14 @@ export class Recorder {
     }
   }
 
-  /** Gives `tensor` a gradient from outside the list (a loss kernel that writes its logits' gradient). */
+  /**
+   * Gives `tensor` a gradient from outside the list (a loss kernel that writes its logits' gradient). A `gradient` with memory
+   * of its own is only read, so that it serves every run.
+   */
   seedGradient(tensor: Tensor, gradient: Tensor): void {
-    this.#gradients.set(tensor.storage, { tensor: gradient, owners: new Set([tensor.storage]) });
+    const owners = new Set([tensor.storage]);
+    if (gradient.storage.buffer !== undefined) owners.add(gradient.storage);
+    this.#gradients.set(tensor.storage, { tensor: gradient, owners });
   }
 
   /** Walks the list in reverse and records every backward whose output has a gradient. */
@@ -186,7 +205,20 @@ export class Recorder {
     this.#backward.length = 0;
   }
 
-  /** The gradient recorded for a tensor, if any. */
+  /** A gradient is kept for whole tensors: a window's would have to be added into a part of it. */
+  #refuseWindow(tensor: Tensor): void {
+    const { storage } = tensor;
+    if (tensor.size === (this.#sizes.get(storage) ?? tensor.size) && tensor.offsetBytes === 0) return;
+    throw new TypeError(
+      `Cannot record the gradient of rows [${tensor.shape}] of "${tensor.label}": it is computed, and gradients of ` +
+        "computed tensors are whole; take the rows with an op",
+    );
+  }
+
+  /**
+   * The gradient recorded for a tensor, if any. A sum hands its gradient on to what it is the sum of; once that has been added
+   * to, it is no longer the sum's, which then has none.
+   */
   gradientOf(tensor: Tensor): Tensor | undefined {
     return tensor.grad ?? this.#gradients.get(tensor.storage)?.tensor;
   }
@@ -197,13 +229,19 @@ export class Recorder {
   }
 
   /**
-   * Assigns memory, makes bind groups and compiles pipelines.
+   * Assigns memory, makes bind groups and compiles pipelines. When it fails, what it had allocated is freed.
    *
    * @param arena memory shared with other plans that never run at the same time
+   * @throws {RangeError} when a tensor is larger than any buffer of the adapter
    * @throws {DeviceError} when the adapter refuses the memory or a pipeline
    */
   async compile(arena: Arena = new Arena(this.gpu)): Promise<Plan> {
-    await arena.allocate(this.steps, this.#kept);
-    return await Plan.create(this.gpu, this.steps, arena);
+    const undo = await arena.allocate(this.steps, this.#kept);
+    try {
+      return await Plan.create(this.gpu, this.steps, arena);
+    } catch (error) {
+      undo();
+      throw error;
+    }
   }
 }

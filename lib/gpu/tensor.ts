@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Gpu } from "./device.ts";
+import { awaitDevice, DeviceError, type Gpu } from "./device.ts";
 
 /** Element types. `bf16` and `f16` are packed two to a u32, lower element in the lower half. */
 export type DType = "f32" | "u32" | "i32" | "bf16" | "f16";
@@ -104,12 +104,30 @@ export function alignBytes(bytes: number): number {
   return Math.max(16, Math.ceil(bytes / 16) * 16);
 }
 
+/** @throws {RangeError} when a tensor is larger than any buffer of the adapter */
+export function refuseOversized(
+  gpu: Gpu,
+  { label, shape, sizeBytes }: { label: string; shape?: readonly number[]; sizeBytes: number },
+): void {
+  const limit = gpu.device.limits.maxBufferSize;
+  if (alignBytes(sizeBytes) <= limit) return;
+  throw new RangeError(
+    `Cannot allocate "${label}"${shape === undefined ? "" : ` [${shape}]`}: ${sizeBytes} bytes, ` +
+      `the adapter's buffers hold ${limit}; use a smaller batch or model`,
+  );
+}
+
 /** Allocates a storage buffer. */
 export function createStorageBuffer(gpu: Gpu, sizeBytes: number, label: string): GPUBuffer {
   return gpu.device.createBuffer({ label, size: alignBytes(sizeBytes), usage: STORAGE_USAGE });
 }
 
-/** A tensor with memory of its own, zero at first. Destroy it with {@linkcode destroyTensor}. */
+/**
+ * A tensor with memory of its own, zero at first. Destroy it with {@linkcode destroyTensor}. Memory that the adapter has not
+ * got is reported by the next {@linkcode Gpu.check}, which compiling a plan and reading results do.
+ *
+ * @throws {RangeError} when it is larger than any buffer of the adapter
+ */
 export function createTensor(
   gpu: Gpu,
   shape: readonly number[],
@@ -117,12 +135,19 @@ export function createTensor(
 ): Tensor {
   const { dtype = "f32", label = "tensor" } = options;
   const sizeBytes = shape.reduce((product, n) => product * n, 1) * elementBytes(dtype);
-  if (sizeBytes > gpu.device.limits.maxBufferSize) {
-    throw new RangeError(
-      `Cannot allocate "${label}" [${shape}]: ${sizeBytes} bytes, the adapter's buffers hold ${gpu.device.limits.maxBufferSize}`,
-    );
-  }
+  refuseOversized(gpu, { label, shape, sizeBytes });
+  const { device } = gpu;
+  device.pushErrorScope("out-of-memory");
   const buffer = createStorageBuffer(gpu, sizeBytes, label);
+  device.popErrorScope().then((error) => {
+    if (error === null) return;
+    gpu.report(
+      new DeviceError(
+        `Cannot allocate "${label}" [${shape}], ${sizeBytes} bytes of GPU memory: ${error.message}; ` +
+          "use a smaller batch or model",
+      ),
+    );
+  }, () => {}); // a lost device has no scopes; the loss is reported by itself
   return new Tensor({ label, sizeBytes: alignBytes(sizeBytes), buffer }, shape, dtype);
 }
 
@@ -186,7 +211,11 @@ export function destroyTensor(tensor: Tensor): void {
   tensor.storage.buffer = undefined;
 }
 
-/** Reads tensors back, all in one submission. Waits for the GPU: about 10 ms in Deno, so never once per step. */
+/**
+ * Reads tensors back, all in one submission. Waits for the GPU: about 10 ms in Deno, so never once per step.
+ *
+ * @throws {DeviceError} when the device was lost, or had refused something since it was last asked
+ */
 export async function readTensors(gpu: Gpu, tensors: readonly Tensor[]): Promise<Uint8Array<ArrayBuffer>[]> {
   const encoder = gpu.device.createCommandEncoder();
   const staging = tensors.map((tensor) => {
@@ -197,8 +226,7 @@ export async function readTensors(gpu: Gpu, tensors: readonly Tensor[]): Promise
   gpu.device.queue.submit([encoder.finish()]);
   try {
     // getMappedRange before mapAsync has resolved ends a Deno process, so every map is awaited first.
-    await Promise.all(staging.map((buffer) => buffer.mapAsync(1)));
-    gpu.check();
+    await awaitDevice(gpu, "read results", () => Promise.all(staging.map((buffer) => buffer.mapAsync(1))));
     return tensors.map((tensor, i) =>
       new Uint8Array(staging[i]!.getMappedRange().slice(0, tensor.sizeBytes))
     );

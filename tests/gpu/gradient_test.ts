@@ -142,6 +142,71 @@ Deno.test("a second run adds the same gradient again", async () => {
   plan.destroy({ arena: true });
 });
 
+Deno.test("a seed with memory of its own is read only, so every run starts from it", async () => {
+  const gpu = await testGpu();
+  for (const name of ["y = x + f(x)", "two residual blocks, each of two ops"]) {
+    const x = makeTrainable(gpu, tensorFrom(gpu, randomValues(SIZE, 1)));
+    const values = randomValues(SIZE, 2);
+    const dy = tensorFrom(gpu, values);
+    const r = new Recorder(gpu, true);
+    r.seedGradient(record(r, cases[name]!, x), dy);
+    r.backward();
+    const plan = await r.compile();
+    plan.run();
+    const once = await readF32(gpu, x.grad!);
+    plan.run();
+    plan.run();
+    assert.deepEqual(await readF32(gpu, dy), values);
+    assertClose(await readF32(gpu, x.grad!), once.map((value) => 3 * value));
+    plan.destroy({ arena: true });
+  }
+});
+
+Deno.test("a gradient whose memory was taken over by a residual is not handed out as its own", async () => {
+  const gpu = await testGpu();
+  const x = makeTrainable(gpu, tensorFrom(gpu, randomValues(SIZE, 1)));
+  const r = new Recorder(gpu, true);
+  const a = gelu(r, x, "tanh");
+  const b = softmax(r, a);
+  const y = add(r, a, b);
+  r.seedGradient(y, r.tensor([SIZE], "dy"));
+  r.backward();
+  assert.ok(r.gradientOf(a) !== undefined);
+  assert.notEqual(r.gradientOf(y)?.storage, r.gradientOf(a)!.storage);
+  assert.notEqual(r.gradientOf(b)?.storage, r.gradientOf(a)!.storage);
+});
+
+Deno.test("the gradient of some rows of a computed tensor is refused, that of a trainable one is added where it belongs", async () => {
+  const gpu = await testGpu();
+  const x = makeTrainable(gpu, tensorFrom(gpu, randomValues(8, 1), { shape: [2, 4], label: "x" }));
+  for (const [start, end] of [[0, 1], [1, 2]] as const) {
+    for (const residual of [true, false]) {
+      const r = new Recorder(gpu, true);
+      const computed = gelu(r, x, "tanh").rows(start, end);
+      const y = residual ? add(r, computed, computed) : gelu(r, computed, "tanh");
+      r.seedGradient(y, r.tensor([1, 4], "dy"));
+      assert.throws(() => r.backward(), {
+        name: "TypeError",
+        message: /^Cannot record the gradient of rows \[1,4\] of "gelu": it is computed/,
+      });
+    }
+  }
+  const r = new Recorder(gpu, true);
+  const whole = gelu(r, x, "tanh").rows(0, 2);
+  const sum = add(r, whole, whole);
+  r.seedGradient(sum, tensorFrom(gpu, new Float32Array(8).fill(1), { shape: [2, 4] }));
+  r.backward();
+  const plan = await r.compile();
+  plan.run();
+  const dx = numericalGradient(
+    (values) => references.gelu(values, []).map((value) => 2 * value),
+    randomValues(8, 1),
+    new Float32Array(8).fill(1),
+  );
+  assertClose(await readF32(gpu, x.grad!), dx, { relative: 2e-5, absolute: 1e-5 });
+  plan.destroy({ arena: true });
+});
+
 Deno.test("nothing is recorded for what is frozen, and nothing at all without training", async () => {
   const gpu = await testGpu();
   const frozen = tensorFrom(gpu, randomValues(SIZE, 1));

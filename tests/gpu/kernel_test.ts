@@ -82,6 +82,34 @@ Deno.test("missing, unknown and non-finite parameters are refused by name", () =
   });
 });
 
+Deno.test("numbers that are not of their parameter's type are refused, the extremes are not", () => {
+  const kernel = new Kernel("fill", FILL);
+  const all = { count: 1, offset: 0, scale: 1, flag: false, extra: 0 };
+  for (const count of [-1, 1.5, 2 ** 32, 2 ** 33 + 7]) {
+    assert.throws(() => kernel.packParams({ ...all, count }), {
+      name: "RangeError",
+      message: `Cannot run kernel "fill": parameter "count" is ${count}, expected u32`,
+    });
+  }
+  for (const offset of [0.5, 2 ** 31, -(2 ** 31) - 1]) {
+    assert.throws(() => kernel.packParams({ ...all, offset }), {
+      name: "RangeError",
+      message: `Cannot run kernel "fill": parameter "offset" is ${offset}, expected i32`,
+    });
+  }
+  assert.throws(
+    () => kernel.packParams({ ...all, scale: 1e39 }),
+    /parameter "scale" is 1e\+39, expected f32/,
+  );
+  for (const offset of [2 ** 31 - 1, -(2 ** 31)]) {
+    assert.equal(new DataView(kernel.packParams({ ...all, offset })).getInt32(4, true), offset);
+  }
+  assert.equal(
+    new DataView(kernel.packParams({ ...all, count: 2 ** 32 - 1 })).getUint32(0, true),
+    2 ** 32 - 1,
+  );
+});
+
 Deno.test("a struct of parameters that are not scalars is refused", () => {
   assert.throws(() => new Kernel("bad", "struct Params { size: vec2u }"), {
     name: "TypeError",

@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
 import { Arena } from "../../lib/gpu/arena.ts";
-import type { Gpu } from "../../lib/gpu/device.ts";
 import { Kernel } from "../../lib/gpu/kernel.ts";
 import { Recorder } from "../../lib/gpu/recorder.ts";
 import { createTensor, destroyTensor, readF32, type Tensor, tensorFrom } from "../../lib/gpu/tensor.ts";
-import { testGpu } from "../support/gpu.ts";
+import { countBuffers, testGpu } from "../support/gpu.ts";
 
 const SCALE = `
 struct Params { count: u32, factor: f32 }
@@ -27,32 +26,6 @@ function scale(r: Recorder, x: Tensor, factor: number, label: string): Tensor {
     workgroups: [Math.ceil(x.size / 64)],
   });
   return y;
-}
-
-/** Counts the buffers that `action` creates and those of them that it destroys. */
-async function countBuffers(gpu: Gpu, action: () => Promise<void>): Promise<{ made: number; freed: number }> {
-  const { device } = gpu;
-  const create = device.createBuffer;
-  let made = 0;
-  let freed = 0;
-  device.createBuffer = (descriptor) => {
-    const buffer = create.call(device, descriptor);
-    const destroy = buffer.destroy;
-    made++;
-    let alive = true;
-    buffer.destroy = () => {
-      if (alive) freed++;
-      alive = false;
-      destroy.call(buffer);
-    };
-    return buffer;
-  };
-  try {
-    await action();
-  } finally {
-    device.createBuffer = create;
-  }
-  return { made, freed };
 }
 
 Deno.test("tensors that are never alive together share memory, and every value is right", async () => {
@@ -268,8 +241,7 @@ Deno.test("memory that the adapter refuses is an error that says how much was wa
       device.popErrorScope = pop;
     }
   });
-  assert.equal(counts.made, 2);
-  assert.equal(counts.freed, 2);
+  assert.deepEqual(counts, { made: 2, freed: 2 });
   assert.equal(arena.allocatedBytes, 0);
   const { r, y } = record();
   const plan = await r.compile(arena);

@@ -86,3 +86,32 @@ export async function forwardBackward(
   plan.destroy({ arena: true });
   return result;
 }
+
+/** Counts the buffers that `action` creates and those of them that it destroys. */
+export async function countBuffers(
+  gpu: Gpu,
+  action: () => Promise<void>,
+): Promise<{ made: number; freed: number }> {
+  const { device } = gpu;
+  const create = device.createBuffer;
+  let made = 0;
+  let freed = 0;
+  device.createBuffer = (descriptor) => {
+    const buffer = create.call(device, descriptor);
+    const destroy = buffer.destroy;
+    made++;
+    let alive = true;
+    buffer.destroy = () => {
+      if (alive) freed++;
+      alive = false;
+      destroy.call(buffer);
+    };
+    return buffer;
+  };
+  try {
+    await action();
+  } finally {
+    device.createBuffer = create;
+  }
+  return { made, freed };
+}
