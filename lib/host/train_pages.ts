@@ -95,7 +95,7 @@ export async function writeRunPages(
         }`,
     ],
     ["GPU memory", formatBytes(engine.memoryBytes)],
-    ["Adapter", `${gpu.info.description || gpu.info.device} (${gpu.info.vendor})`],
+    ["Adapter", gpu.info.description || gpu.info.device],
     ["Seed", String(options.seed)],
     [
       "Skipped rows",

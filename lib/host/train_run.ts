@@ -5,20 +5,18 @@
  */
 
 import { UserError } from "../base/errors.ts";
-import { Rng } from "../base/rng.ts";
 import { BatchOrder } from "../datasets/batches.ts";
 import type { LoraConfig, ProjectionConfig } from "../models/captioner.ts";
-import { encodeCaptioner, encodeCheckpoint, readCheckpoint } from "../train/checkpoint.ts";
-import { type CaptionSample, evaluate, type Evaluation } from "../train/evaluation.ts";
-import type { ValidationRows } from "../train/rows.ts";
-import { countSteps, train, type TrainingCheckpoint, type TrainSettings } from "../train/trainer.ts";
+import { encodeCaptioner, readCheckpoint } from "../train/checkpoint.ts";
+import { evaluate, type Evaluation } from "../train/evaluation.ts";
+import { countSteps, type TrainingCheckpoint, type TrainSettings } from "../train/trainer.ts";
 import type { StopReason } from "../train/trainer_state.ts";
 import { openFileFolder } from "./files.ts";
 import { startProgress } from "./progress.ts";
 import { chooseRunFolder, RunFolder } from "./run_folder.ts";
 import { formatBytes } from "./terminal.ts";
 import { type DataRow, loadTrainData, longestCaption, type TrainData, trainingRows } from "./train_data.ts";
-import { TrainLog } from "./train_log.ts";
+import { trainWithLog } from "./train_loop.ts";
 import { hashOf, openTrainModels, type TrainModels } from "./train_models.ts";
 import { formatManifest, writeRunPages } from "./train_pages.ts";
 import { type DEVICES, openTrainGpu, TrainSession } from "./train_session.ts";
@@ -188,17 +186,19 @@ async function trainInSession(parts: Parts): Promise<TrainRunResult> {
   const split = data.rows.test.some(isGood) ? "test" : "validation";
   const judgedRows = data.rows[split].filter(isGood).slice(0, MAX_JUDGED_ROWS);
   const judged = judgedRows.length === 0 ? undefined : { split, rows: judgedRows } as const;
-  const judge = async (): Promise<Evaluation | undefined> => {
+  const judge = async (when: string): Promise<Evaluation | undefined> => {
     if (judged === undefined) return undefined;
     const rows = view(judged.rows);
-    return await evaluate(engine, rows, {
-      captionedRows: judged.rows.map((_, i) => i),
-      generateCaptions: (indices) => session.caption(rows, indices),
-      signal,
-    });
+    return await withProgress(`judge ${when} training`, (onProgress) =>
+      evaluate(engine, rows, {
+        captionedRows: judged.rows.map((_, i) => i),
+        generateCaptions: (indices) => session.caption(rows, indices),
+        onProgress,
+        signal,
+      }));
   };
   // Before the checkpoint is put in: what the captioner wrote when nothing was trained.
-  const before = await judge();
+  const before = await judge("before");
 
   const order = new BatchOrder({
     rowCount: trainRows.rowCount,
@@ -213,7 +213,7 @@ async function trainInSession(parts: Parts): Promise<TrainRunResult> {
     peakLearningRates: { projection: options.projectionLr, lora: options.loraLr },
     fingerprint,
   };
-  const outcome = await trainWithLog(parts, { settings, maxSteps, train: trainRows, validation });
+  const outcome = await trainWithLog({ ...parts, signal, settings, maxSteps, train: trainRows, validation });
   const result = { path: run.path, ended: outcome.ended, step: outcome.state.step, data, judged };
   if (outcome.ended === "interrupted") return result;
 
@@ -221,7 +221,7 @@ async function trainInSession(parts: Parts): Promise<TrainRunResult> {
   const best = await readCheckpoint(await openFileFolder(run.checkpointPath(bestStep)));
   await run.writeModel(encodeCaptioner(best.engine, { config: models.settings, copies: models.copies }));
   engine.writeState(best.engine);
-  const after = await judge();
+  const after = await judge("after");
   return { ...result, ...(before && { before }), ...(after && { after }) };
 }
 
@@ -245,88 +245,6 @@ async function prepareImages({ data, session, context, options }: Parts): Promis
     );
   }
   return (row) => !bad.has(row);
-}
-
-async function trainWithLog(
-  { options, context, models, run, session, resume }: Parts,
-  { settings, maxSteps, train: rows, validation }: {
-    settings: TrainSettings;
-    maxSteps: number;
-    train: ValidationRows;
-    validation: ValidationRows | undefined;
-  },
-): Promise<Awaited<ReturnType<typeof train>>> {
-  using log = await TrainLog.open(run.path, resume?.state.log ?? []);
-  using progress = startProgress({ label: "train", total: maxSteps, initial: resume?.state.step ?? 0 });
-  const say = (line: string): void => {
-    progress.log(line);
-    log.line(line);
-  };
-  const startMs = performance.now();
-  let imagesPerSecond = 0;
-  let tokens: Record<string, string> = {};
-  const captionedRows = validation && sampleRows(validation.rowCount, options.evalCaptions, options.seed);
-  return await train({
-    engine: session.engine,
-    settings,
-    train: rows,
-    ...(validation && { validation, captionedRows }),
-    generateCaptions: (indices) => session.caption(validation!, indices),
-    ...(resume && { resume }),
-    async saveCheckpoint(checkpoint) {
-      const { state } = checkpoint;
-      const described = { config: models.settings, copies: models.copies };
-      await run.saveCheckpoint(
-        state.step,
-        encodeCheckpoint(checkpoint, { ...described, settings: options }),
-        {
-          saveTotalLimit: options.saveTotalLimit,
-          bestStep: state.best?.step,
-        },
-      );
-      if (state.best?.step === state.step) {
-        await run.writeModel(encodeCaptioner(checkpoint.engine, described));
-      }
-      log.line(`saved checkpoint-${state.step}`);
-    },
-    onLog(entry, samples) {
-      log.add(entry, imagesPerSecond > 0 ? { images_per_second: imagesPerSecond } : {});
-      if ("loss" in entry) {
-        tokens = { loss: entry["loss"]!.toFixed(3), lr: entry["learning_rate"]!.toExponential(1) };
-      } else say(describeEvaluation(entry, samples ?? []));
-    },
-    onProgress({ state, imagesSeen }) {
-      imagesPerSecond = imagesSeen / ((performance.now() - startMs) / 1000);
-      progress.update(state.step, {
-        ...tokens,
-        "images/s": imagesPerSecond.toFixed(1),
-        memory: formatBytes(session.engine.memoryBytes),
-      });
-    },
-    signal: context.signal,
-  });
-}
-
-function describeEvaluation(
-  entry: Readonly<Record<string, number>>,
-  samples: readonly CaptionSample[],
-): string {
-  const percent = (name: string, title: string) =>
-    entry[name] === undefined ? [] : [`${title} ${(100 * entry[name]).toFixed(1)} %`];
-  const [sample] = samples;
-  return [
-    `step ${entry["step"]}: validation loss ${entry["eval_loss"]!.toFixed(3)}`,
-    ...percent("eval_rougeL", "ROUGE-L"),
-    ...percent("eval_exact_match", "exact"),
-    ...percent("eval_object_accuracy", "object words"),
-    ...(sample ? [`"${sample.caption}"`] : []),
-  ].join(" · ");
-}
-
-/** Some rows, spread by seed, in ascending order. */
-function sampleRows(rowCount: number, wanted: number, seed: number): number[] {
-  const rows = Array.from({ length: rowCount }, (_, row) => row);
-  return new Rng(seed).shuffle(rows).slice(0, wanted).sort((a, b) => a - b);
 }
 
 /** Hash of what decides the numbers of a run; where its files lie does not. */

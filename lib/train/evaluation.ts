@@ -19,6 +19,8 @@ export interface EvaluateOptions {
   generateCaptions?: GenerateCaptions;
   /** Ends the evaluation between two batches. */
   signal?: AbortSignal;
+  /** Told how many rows are done, of losses and captions together. */
+  onProgress?(done: number, total: number): void;
 }
 
 /** A caption beside what it should be. */
@@ -59,7 +61,8 @@ export async function evaluate(
     batch.catch(() => {}); // reported when its turn comes
     return batch;
   };
-  let lossSum = 0, tokenCount = 0;
+  const total = data.rowCount + (generateCaptions ? captionedRows.length : 0);
+  let lossSum = 0, tokenCount = 0, done = 0;
   let ahead = load(groups[0]!);
   for (const i of groups.keys()) {
     signal?.throwIfAborted();
@@ -68,6 +71,7 @@ export async function evaluate(
     const { loss, tokens } = await engine.evaluateLoss(batch);
     lossSum += loss * tokens;
     tokenCount += tokens;
+    options.onProgress?.(done += batch.size, total);
   }
   const metrics: Evaluation["metrics"] = { eval_loss: lossSum / tokenCount };
   if (generateCaptions === undefined || captionedRows.length === 0) return { metrics, samples: [] };
@@ -78,6 +82,7 @@ export async function evaluate(
     const rows = captionedRows.slice(start, start + engine.batchSize);
     const captions = await generateCaptions(rows);
     rows.forEach((row, i) => samples.push({ row, caption: captions[i]!, references: data.references(row) }));
+    options.onProgress?.(done += rows.length, total);
   }
   const scores = scoreCaptions(samples.map(({ row, caption, references }) => {
     const objects = data.objects(row);

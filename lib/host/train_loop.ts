@@ -1,0 +1,109 @@
+/**
+ * The training loop with everything it writes: log, progress, checkpoints, the best model.
+ *
+ * @module
+ */
+
+import { Rng } from "../base/rng.ts";
+import { encodeCaptioner, encodeCheckpoint } from "../train/checkpoint.ts";
+import type { CaptionSample } from "../train/evaluation.ts";
+import type { ValidationRows } from "../train/rows.ts";
+import { train, type TrainingCheckpoint, type TrainOutcome, type TrainSettings } from "../train/trainer.ts";
+import { startProgress } from "./progress.ts";
+import type { RunFolder } from "./run_folder.ts";
+import { formatBytes } from "./terminal.ts";
+import { TrainLog } from "./train_log.ts";
+import type { TrainModels } from "./train_models.ts";
+import type { TrainRunOptions } from "./train_run.ts";
+import type { TrainSession } from "./train_session.ts";
+
+/** What {@linkcode trainWithLog} works with. */
+export interface TrainLoopOptions {
+  options: TrainRunOptions;
+  models: TrainModels;
+  run: RunFolder;
+  session: TrainSession;
+  resume: TrainingCheckpoint | undefined;
+  signal: AbortSignal;
+  settings: TrainSettings;
+  /** Optimizer steps of the whole training. */
+  maxSteps: number;
+  train: ValidationRows;
+  validation: ValidationRows | undefined;
+}
+
+/** Trains in a run's folder; errors as those of `train`. */
+export async function trainWithLog(loop: TrainLoopOptions): Promise<TrainOutcome> {
+  const { options, models, run, session, resume, settings, maxSteps, train: rows, validation } = loop;
+  using log = await TrainLog.open(run.path, resume?.state.log ?? []);
+  using progress = startProgress({ label: "train", total: maxSteps, initial: resume?.state.step ?? 0 });
+  const say = (line: string): void => {
+    progress.log(line);
+    log.line(line);
+  };
+  const startMs = performance.now();
+  let imagesPerSecond = 0;
+  let tokens: Record<string, string> = {};
+  const captionedRows = validation && sampleRows(validation.rowCount, options.evalCaptions, options.seed);
+  return await train({
+    engine: session.engine,
+    settings,
+    train: rows,
+    ...(validation && { validation, captionedRows }),
+    generateCaptions: (indices) => session.caption(validation!, indices),
+    ...(resume && { resume }),
+    async saveCheckpoint(checkpoint) {
+      const { state } = checkpoint;
+      const described = { config: models.settings, copies: models.copies };
+      await run.saveCheckpoint(
+        state.step,
+        encodeCheckpoint(checkpoint, { ...described, settings: options }),
+        {
+          saveTotalLimit: options.saveTotalLimit,
+          bestStep: state.best?.step,
+        },
+      );
+      if (state.best?.step === state.step) {
+        await run.writeModel(encodeCaptioner(checkpoint.engine, described));
+      }
+      log.line(`saved checkpoint-${state.step}`);
+    },
+    onLog(entry, samples) {
+      log.add(entry, imagesPerSecond > 0 ? { images_per_second: imagesPerSecond } : {});
+      if ("loss" in entry) {
+        tokens = { loss: entry["loss"]!.toFixed(3), lr: entry["learning_rate"]!.toExponential(1) };
+      } else say(describeEvaluation(entry, samples ?? []));
+    },
+    onProgress({ state, imagesSeen }) {
+      imagesPerSecond = imagesSeen / ((performance.now() - startMs) / 1000);
+      progress.update(state.step, {
+        ...tokens,
+        "images/s": imagesPerSecond.toFixed(1),
+        memory: formatBytes(session.engine.memoryBytes),
+      });
+    },
+    signal: loop.signal,
+  });
+}
+
+function describeEvaluation(
+  entry: Readonly<Record<string, number>>,
+  samples: readonly CaptionSample[],
+): string {
+  const percent = (name: string, title: string) =>
+    entry[name] === undefined ? [] : [`${title} ${(100 * entry[name]).toFixed(1)} %`];
+  const [sample] = samples;
+  return [
+    `step ${entry["step"]}: validation loss ${entry["eval_loss"]!.toFixed(3)}`,
+    ...percent("eval_rougeL", "ROUGE-L"),
+    ...percent("eval_exact_match", "exact"),
+    ...percent("eval_object_accuracy", "object words"),
+    ...(sample ? [`"${sample.caption}"`] : []),
+  ].join(" · ");
+}
+
+/** Some rows, spread by seed, in ascending order. */
+function sampleRows(rowCount: number, wanted: number, seed: number): number[] {
+  const rows = Array.from({ length: rowCount }, (_, row) => row);
+  return new Rng(seed).shuffle(rows).slice(0, wanted).sort((a, b) => a - b);
+}

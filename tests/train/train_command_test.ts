@@ -1,0 +1,54 @@
+import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
+import { parseTrainArguments } from "../../lib/host/train_command.ts";
+
+Deno.test("without flags the defaults are the Python project's", async () => {
+  const options = await parseTrainArguments([]);
+  strictEqual(options.numTrainEpochs, 3);
+  strictEqual(options.maxLength, 30);
+  strictEqual(options.projectionLr, 3e-4);
+  strictEqual(options.loraLr, 1e-4);
+  strictEqual(options.earlyStoppingPatience, 3);
+  strictEqual(options.seed, 42);
+  strictEqual(options.evalSteps, 100);
+  strictEqual(options.saveSteps, 100);
+  strictEqual(options.saveTotalLimit, 3);
+  strictEqual(options.appendEos, true);
+  strictEqual(options.cacheFeatures, true);
+  deepStrictEqual(options.projection, { type: "linear" });
+  deepStrictEqual(options.lora, {
+    rank: 16,
+    alpha: 16,
+    dropout: 0.1,
+    targetModules: ["q_proj", "k_proj", "v_proj", "o_proj"],
+  });
+});
+
+Deno.test("flags set what they name, the last one given counting", async () => {
+  const options = await parseTrainArguments(
+    "--dataset a b --projection-type mlp --lora-target-modules q_proj,up_proj --no-append-eos --batch-size 2 --batch-size 5"
+      .split(" "),
+  );
+  deepStrictEqual(options.dataset, ["a", "b"]);
+  strictEqual(options.projection.type, "mlp");
+  deepStrictEqual(options.lora.targetModules, ["q_proj", "up_proj"]);
+  strictEqual(options.appendEos, false);
+  strictEqual(options.batchSize, 5);
+});
+
+Deno.test("a configuration file fills what the command line leaves open", async () => {
+  const file = await Deno.makeTempFile();
+  try {
+    await Deno.writeTextFile(file, JSON.stringify({ batch_size: 3, "lora-r": 4, dataset: ["x"] }));
+    const options = await parseTrainArguments(["--config", file, "--lora-r", "8"]);
+    strictEqual(options.batchSize, 3);
+    strictEqual(options.lora.rank, 8);
+    deepStrictEqual(options.dataset, ["x"]);
+    await Deno.writeTextFile(file, JSON.stringify({ batchsizes: 3 }));
+    await rejects(parseTrainArguments(["--config", file]), {
+      name: "UserError",
+      message: /batchsizes.*batch-size/,
+    });
+  } finally {
+    await Deno.remove(file);
+  }
+});
