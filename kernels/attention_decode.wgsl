@@ -4,7 +4,7 @@
 //
 // Shapes     R rows (images x beams), H query heads, K key/value heads, DH head width (1 to 256), slots, M positions of
 //            a slot.
-// Grid       x: row, y: key head * ceil(G/4) + which four query heads of the group. 64 threads: each scores keys t + 64 n
+// Grid       x: key head * ceil(G/4) + which four query heads of the group, y: row. 64 threads: each scores keys t + 64 n
 //            of a tile of 256 for four heads, then sums four channels of every SPLITS-th key's value.
 // Entries    decode  writes  y
 // Numerics   f32, online softmax over tiles of 256 keys. A row of length 0 gives zeros.
@@ -86,11 +86,11 @@ fn max_over_workgroup(value: vec4f, t: u32) -> vec4f {
 fn decode(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
   let heads = params.H / params.K;
   let quads = (heads + 3u) / 4u;
-  let key_head = group.y / quads;
-  let first = group.y % quads * 4u;             // of the four heads, within their group
+  let key_head = group.x / quads;
+  let first = group.x % quads * 4u;             // of the four heads, within their group
   let count = min(4u, heads - first);
-  let base = (group.x * params.H + key_head * heads + first) * DH;
-  let stop = lengths[group.x];
+  let base = (group.y * params.H + key_head * heads + first) * DH;
+  let stop = lengths[group.y];
   for (var d = t; d < 4u * WIDTH; d += 64u) {
     let head = base + min(vec4u(0u, 1u, 2u, 3u), vec4u(count - 1u)) * DH + d;
     queries[d] = select(vec4f(), vec4f(q[head.x], q[head.y], q[head.z], q[head.w]), d < DH);
@@ -103,7 +103,7 @@ fn decode(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
   for (var j0 = 0u; j0 < stop; j0 += 256u) {
     for (var n = t; n < 256u; n += 64u) {
       let key = min(j0 + n, stop - 1u);
-      starts[n] = ((table[group.x * params.M + key] * params.M + key) * params.K + key_head) * DH;
+      starts[n] = ((table[group.y * params.M + key] * params.M + key) * params.K + key_head) * DH;
     }
     workgroupBarrier();
     let key = j0 + t;

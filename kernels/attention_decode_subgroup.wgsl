@@ -2,7 +2,7 @@
 // attention_decode.wgsl without workgroup memory.
 //
 // Shapes     as in attention_decode.wgsl, DH a multiple of 4, at most 96.
-// Grid       x: row, y: key head * ceil(G/4) + which four query heads of the group. 8 lanes: a lane is a key while scores
+// Grid       x: key head * ceil(G/4) + which four query heads of the group, y: row. 8 lanes: a lane is a key while scores
 //            are summed (32 keys a round), and four channels of every 32 while queries are loaded and values are summed.
 // Entries    decode  writes  y
 // Numerics   f32, online softmax over rounds of 32 keys. A row of length 0 gives zeros.
@@ -142,10 +142,10 @@ fn store_part(sums: mat4x4f, inverse: vec4f, first: u32, count: u32, channel: u3
 fn decode(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   let heads = params.H / params.K;
   let quads = (heads + 3u) / 4u;
-  let key_head = group.y / quads;
-  let count = min(4u, heads - group.y % quads * 4u);
-  let first = group.x * params.H + key_head * heads + group.y % quads * 4u;
-  let stop = lengths[group.x];
+  let key_head = group.x / quads;
+  let count = min(4u, heads - group.x % quads * 4u);
+  let first = group.y * params.H + key_head * heads + group.x % quads * 4u;
+  let stop = lengths[group.y];
   let queries0 = load_queries(first, count, lane);
   let queries1 = load_queries(first, count, lane + 8u);
   let queries2 = load_queries(first, count, lane + 16u);
@@ -158,10 +158,10 @@ fn decode(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
     let keys = j0 + lane + vec4u(0u, 8u, 16u, 24u);
     let at = min(keys, vec4u(stop - 1u));
     let starts = vec4u(
-      start_of(group.x, at.x, key_head),
-      start_of(group.x, at.y, key_head),
-      start_of(group.x, at.z, key_head),
-      start_of(group.x, at.w, key_head),
+      start_of(group.y, at.x, key_head),
+      start_of(group.y, at.y, key_head),
+      start_of(group.y, at.z, key_head),
+      start_of(group.y, at.w, key_head),
     );
     var s = score_part(Scores(), queries0, starts, 0u);
     if (PARTS > 1u) {

@@ -82,7 +82,8 @@ export function attentionDecode(
   r.dispatch(kernel.with({ DH: headDim }), "decode", {
     bind: { q, k_cache: kCache, v_cache: vCache, table, lengths, y },
     params: { H, K, M, scale },
-    workgroups: [rows, K * Math.ceil(H / K / 4)],
+    // Heads first: a row's heads lie in the same memory pages.
+    workgroups: [K * Math.ceil(H / K / 4), rows],
   });
   return y;
 }
