@@ -14,7 +14,7 @@ import type { RunFolder } from "./run_folder.ts";
 import { formatBytes } from "./terminal.ts";
 import { TrainLog } from "./train_log.ts";
 import type { TrainModels } from "./train_models.ts";
-import type { TrainRunOptions } from "./train_run.ts";
+import type { TrainRunContext, TrainRunOptions } from "./train_run.ts";
 import type { TrainSession } from "./train_session.ts";
 
 /** What {@linkcode trainWithLog} works with. */
@@ -24,7 +24,7 @@ export interface TrainLoopOptions {
   run: RunFolder;
   session: TrainSession;
   resume: TrainingCheckpoint | undefined;
-  signal: AbortSignal;
+  context: Pick<TrainRunContext, "signal" | "say" | "quiet">;
   settings: TrainSettings;
   /** Optimizer steps of the whole training. */
   maxSteps: number;
@@ -34,11 +34,19 @@ export interface TrainLoopOptions {
 
 /** Trains in a run's folder; errors as those of `train`. */
 export async function trainWithLog(loop: TrainLoopOptions): Promise<TrainOutcome> {
-  const { options, models, run, session, resume, settings, maxSteps, train: rows, validation } = loop;
+  const { options, context, models, run, session, resume, settings, maxSteps, train: rows, validation } =
+    loop;
+  const { quiet = false } = context;
   using log = await TrainLog.open(run.path, resume?.state.log ?? []);
-  using progress = startProgress({ label: "train", total: maxSteps, initial: resume?.state.step ?? 0 });
+  using progress = startProgress({
+    label: "train",
+    total: maxSteps,
+    initial: resume?.state.step ?? 0,
+    quiet,
+  });
   const say = (line: string): void => {
-    progress.log(line);
+    if (quiet) context.say(line);
+    else progress.log(line);
     log.line(line);
   };
   const startMs = performance.now();
@@ -82,7 +90,7 @@ export async function trainWithLog(loop: TrainLoopOptions): Promise<TrainOutcome
         memory: formatBytes(session.engine.memoryBytes),
       });
     },
-    signal: loop.signal,
+    signal: context.signal,
   });
 }
 

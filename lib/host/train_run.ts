@@ -5,6 +5,7 @@
  */
 
 import { UserError } from "../base/errors.ts";
+import type { Gpu } from "../gpu/device.ts";
 import { BatchOrder } from "../datasets/batches.ts";
 import type { LoraConfig, ProjectionConfig } from "../models/captioner.ts";
 import { encodeCaptioner, readCheckpoint } from "../train/checkpoint.ts";
@@ -82,10 +83,16 @@ export interface TrainRunResult {
 /** Rows that a run is judged on before and after. */
 const MAX_JUDGED_ROWS = 200;
 
-/** Lines for people, and the signal of Ctrl-C. */
+/** What surrounds a run. */
 export interface TrainRunContext {
+  /** Saves and ends the run, as Ctrl-C does. */
   signal: AbortSignal;
+  /** Takes lines for people. */
   say(line: string): void;
+  /** A device opened before; it stays the caller's. @default {a device of the run's own} */
+  gpu?: Gpu;
+  /** Shows no progress. @default {false} */
+  quiet?: boolean;
 }
 
 /**
@@ -100,6 +107,7 @@ export async function runTraining(
   const { say, signal } = context;
   const models = await openTrainModels({ ...options, unfrozenVisionLayers: options.unfreezeVisionLayers });
   const data = await withProgress(
+    context,
     "read data",
     (onProgress) => loadTrainData({ ...options, datasets: options.dataset, onProgress }),
   );
@@ -115,7 +123,7 @@ export async function runTraining(
   if (options.deleteOldCheckpoints) await run.deleteCheckpoints();
   const newest = await run.newestCheckpoint();
   const resume = newest && await readCheckpoint(newest);
-  const gpu = await openTrainGpu(options.device);
+  const gpu = context.gpu ?? await openTrainGpu(options.device);
   try {
     const manifest = { options, models, data, fingerprint, gpu };
     await run.writeFile("manifest.json", formatManifest({ ...manifest, finished: false }));
@@ -157,7 +165,7 @@ export async function runTraining(
       judged: undefined,
     };
   } finally {
-    gpu.destroy();
+    if (context.gpu === undefined) gpu.destroy();
   }
 }
 
@@ -189,7 +197,7 @@ async function trainInSession(parts: Parts): Promise<TrainRunResult> {
   const judge = async (when: string): Promise<Evaluation | undefined> => {
     if (judged === undefined) return undefined;
     const rows = view(judged.rows);
-    return await withProgress(`judge ${when} training`, (onProgress) =>
+    return await withProgress(context, `judge ${when} training`, (onProgress) =>
       evaluate(engine, rows, {
         captionedRows: judged.rows.map((_, i) => i),
         generateCaptions: (indices) => session.caption(rows, indices),
@@ -213,7 +221,7 @@ async function trainInSession(parts: Parts): Promise<TrainRunResult> {
     peakLearningRates: { projection: options.projectionLr, lora: options.loraLr },
     fingerprint,
   };
-  const outcome = await trainWithLog({ ...parts, signal, settings, maxSteps, train: trainRows, validation });
+  const outcome = await trainWithLog({ ...parts, settings, maxSteps, train: trainRows, validation });
   const result = { path: run.path, ended: outcome.ended, step: outcome.state.step, data, judged };
   if (outcome.ended === "interrupted") return result;
 
@@ -229,7 +237,7 @@ async function trainInSession(parts: Parts): Promise<TrainRunResult> {
 async function prepareImages({ data, session, context, options }: Parts): Promise<(row: DataRow) => boolean> {
   const rows = Object.values(data.rows).flat();
   const bad = new Set<DataRow>();
-  await withProgress("prepare images", (onProgress) =>
+  await withProgress(context, "prepare images", (onProgress) =>
     session.prepare(rows, {
       onBad(row, reason) {
         bad.add(row);
@@ -273,13 +281,14 @@ function baseName(reference: string): string {
 }
 
 async function withProgress<T>(
+  { quiet = false }: TrainRunContext,
   label: string,
   work: (onProgress: (done: number, total: number) => void) => Promise<T>,
 ): Promise<T> {
   let progress: ReturnType<typeof startProgress> | undefined;
   try {
     return await work((done, total) => {
-      progress ??= startProgress({ label, total });
+      progress ??= startProgress({ label, total, quiet });
       progress.update(done);
     });
   } finally {
