@@ -7,31 +7,32 @@
 import { openSafetensors, type SafetensorsFile } from "../format/safetensors.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { Recorder } from "../gpu/recorder.ts";
-import { createTensor, readF32, type Tensor, tensorFrom } from "../gpu/tensor.ts";
-import { openConfig } from "../models/load.ts";
+import { createTensor, destroyTensor, readF32, type Tensor, tensorFrom } from "../gpu/tensor.ts";
 import {
-  parseSiglipText,
-  parseSiglipVision,
   SIGLIP_LOGIT_SPECS,
   siglipHeadSpecs,
   siglipPool,
   siglipText,
+  type SiglipTextConfig,
   siglipTextSpecs,
   siglipVision,
+  type SiglipVisionConfig,
   siglipVisionSpecs,
 } from "../models/siglip.ts";
 import { ParameterSet } from "../nn/parameters.ts";
 import { l2Normalize } from "../ops/l2_normalize.ts";
 import { sigmoidContrastiveLoss } from "../ops/sigmoid_contrastive_loss.ts";
-import { openFile, openFileFolder } from "./files.ts";
-import { compare, FORWARD, GRADIENT, LOSS, type ParityRow } from "./parity_rows.ts";
+import { openFile } from "./files.ts";
+import { compare, compareGradients, FORWARD, LOSS, type ParityRow } from "./parity_rows.ts";
 
 /** Runs the case in `folder`: `model/`, `inputs.safetensors`, `expected.safetensors`. */
-export async function runTwoTower(gpu: Gpu, folder: string): Promise<ParityRow[]> {
+export async function runTwoTower(
+  gpu: Gpu,
+  folder: string,
+  { vision, text }: { vision: SiglipVisionConfig; text: SiglipTextConfig },
+): Promise<ParityRow[]> {
   const open = async (name: string): Promise<SafetensorsFile> =>
     await openSafetensors(await openFile(`${folder}/${name}`));
-  const json = await openConfig(await openFileFolder(`${folder}/model`));
-  const [vision, text] = [parseSiglipVision(json), parseSiglipText(json)];
   const specs = [
     ...siglipVisionSpecs(vision),
     ...siglipHeadSpecs(vision),
@@ -71,7 +72,7 @@ export async function runTwoTower(gpu: Gpu, folder: string): Promise<ParityRow[]
     ["loss", lossOut, LOSS],
   ];
   for (const [name, tensor, tolerance] of outputs) {
-    rows.push(compare(name, await readF32(gpu, tensor), await expected.readF32(name), tolerance));
+    rows.push(compare(name, [await readF32(gpu, tensor), await expected.readF32(name)], { tolerance }));
   }
   const [images, captions] = [await readF32(gpu, imageUnit), await readF32(gpu, textUnit)];
   const [logScale, bias] = [
@@ -89,13 +90,11 @@ export async function runTwoTower(gpu: Gpu, folder: string): Promise<ParityRow[]
     { length: count * count },
     (_, n) => Math.exp(logScale) * dot(Math.floor(n / count), n % count) + bias,
   );
-  rows.push(compare("logits_per_image", scores, await expected.readF32("logits_per_image"), FORWARD));
-  const gradients = await set.readGradients();
-  for (const name of expected.tensors.keys()) {
-    if (!name.startsWith("grad.")) continue;
-    rows.push(compare(name, gradients.get(name.slice(5)) ?? [], await expected.readF32(name), GRADIENT));
-  }
+  const wanted = await expected.readF32("logits_per_image");
+  rows.push(compare("logits_per_image", [scores, wanted], { tolerance: FORWARD }));
+  rows.push(...await compareGradients(set, expected));
   plan.destroy({ arena: true });
   set.destroy();
+  [pixels, ids, lossOut].forEach(destroyTensor);
   return rows;
 }
