@@ -197,6 +197,7 @@ export async function findNewestCaptioner(runs: string): Promise<string | undefi
 
 /** What {@linkcode chooseRunFolder} found. */
 export interface RunChoice {
+  /** The run's folder. */
   path: string;
   /** Whether a run of the same fingerprint is to be continued there. */
   isContinued: boolean;

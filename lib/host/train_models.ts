@@ -13,7 +13,6 @@ import {
   type CaptionerConfig,
   initialValues,
   type LoraConfig,
-  prefixTokens,
   type ProjectionConfig,
   trainableSpecs,
   VISION_PREFIX,
@@ -188,11 +187,6 @@ async function startValues(
   });
   for (const [name, stored] of names) start.set(VISION_PREFIX + name, await checkpoint.readF32(stored));
   return start;
-}
-
-/** Tokens of the longest sequence: prefix and text. */
-export function maxPositions(config: CaptionerConfig, textLength: number): number {
-  return prefixTokens(config) + textLength;
 }
 
 async function readRequired(folder: FileFolder, name: string): Promise<string> {
