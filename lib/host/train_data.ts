@@ -29,6 +29,7 @@ export interface DataRow extends CaptionRow {
 
 /** Rows of all data sets of a run. */
 export interface TrainData {
+  /** Usable rows by split. */
   readonly rows: Readonly<Record<Split, readonly DataRow[]>>;
   /** Rows that were skipped so far. */
   readonly badRows: BadRows;
@@ -42,13 +43,15 @@ export interface TrainData {
 export interface LoadTrainDataOptions {
   /** Folders, or `sample`. */
   datasets: readonly string[];
-  /** @default the first usual name that a data set has */
+  /** Column of captions. @default the first usual name that a data set has */
   captionColumn?: string;
   /** At most so many rows of every split. */
   sample?: number;
   /** Share of rows that may be bad. */
   maxBadRows: number;
+  /** Of splits that no folder names. */
   seed: number;
+  /** Told how many images were read, and of how many. */
   onProgress?(done: number, total: number): void;
 }
 
@@ -109,8 +112,11 @@ export async function sha256Hex(bytes: Uint8Array<ArrayBuffer>): Promise<string>
 
 /** How captions become tokens. */
 export interface TokenOptions {
+  /** The decoder's. */
   tokenizer: CaptionTokenizer;
+  /** Most tokens of a caption, its end token included. */
   maxLength: number;
+  /** Whether captions end with the end token. */
   appendEos: boolean;
 }
 

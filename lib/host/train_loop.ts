@@ -19,16 +19,25 @@ import type { TrainSession } from "./train_session.ts";
 
 /** What {@linkcode trainWithLog} works with. */
 export interface TrainLoopOptions {
+  /** The run's options. */
   options: TrainRunOptions;
+  /** Opened models. */
   models: TrainModels;
+  /** The run's folder. */
   run: RunFolder;
+  /** The GPU side. */
   session: TrainSession;
+  /** Checkpoint to continue from. */
   resume: TrainingCheckpoint | undefined;
+  /** Signal, and where lines go. */
   context: Pick<TrainRunContext, "signal" | "say" | "quiet">;
+  /** Numbers that steer the training. */
   settings: TrainSettings;
   /** Optimizer steps of the whole training. */
   maxSteps: number;
+  /** Rows to train on. */
   train: ValidationRows;
+  /** Rows to evaluate on. */
   validation: ValidationRows | undefined;
 }
 

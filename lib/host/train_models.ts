@@ -29,17 +29,25 @@ import { sha256Hex } from "./train_data.ts";
 
 /** Which models, and how they are adapted. */
 export interface TrainModelOptions {
+  /** Vision encoder: embedded name, folder or Hub id. */
   encoderModel: string;
+  /** Language model: embedded name, folder or Hub id. */
   decoderModel: string;
   /** Folder of `preprocessor_config.json`. @default the encoder's */
   featureExtractorModel?: string;
   /** A captioner whose trained tensors are the start; its base models and shape are used. */
   baseModel?: string;
+  /** Form of the projection. */
   projection: ProjectionConfig;
+  /** LoRA; rank 0 for none. */
   lora: LoraConfig;
+  /** Last vision layers that are trained. */
   unfrozenVisionLayers: number;
+  /** Most tokens of a caption, its end token included. */
   maxLength: number;
+  /** Whether captions end with the end token. */
   appendEos: boolean;
+  /** Of start values. */
   seed: number;
 }
 
@@ -47,10 +55,15 @@ export interface TrainModelOptions {
 export interface TrainModels {
   /** What the run's `config.json` will say. */
   settings: CaptionerFolderConfig;
+  /** Sizes of the whole captioner. */
   config: CaptionerConfig;
+  /** The encoder's files. */
   encoderFolder: FileFolder;
+  /** The decoder's files. */
   decoderFolder: FileFolder;
+  /** The decoder's. */
   tokenizer: CaptionTokenizer;
+  /** How pictures become pixel values. */
   processor: ProcessorConfig;
   /** Tokenizer and preprocessor files, copied into every checkpoint. */
   copies: Map<string, string>;

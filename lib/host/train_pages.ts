@@ -20,10 +20,15 @@ import type { TrainRunOptions, TrainRunResult } from "./train_run.ts";
 
 /** What is known of a run. */
 export interface RunDescription {
+  /** The run's options. */
   options: TrainRunOptions;
+  /** Opened models. */
   models: TrainModels;
+  /** Rows, good and bad. */
   data: TrainData;
+  /** Hash of settings, models and data. */
   fingerprint: string;
+  /** The adapter. */
   gpu: Pick<Gpu, "info" | "software" | "subgroupSize">;
 }
 

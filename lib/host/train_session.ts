@@ -40,17 +40,25 @@ export async function openTrainGpu(device: typeof DEVICES[number]): Promise<Gpu>
 
 /** Options of {@linkcode TrainSession.open}. */
 export interface TrainSessionOptions {
+  /** Opened models. */
   models: TrainModels;
+  /** Images of a micro-batch. */
   batchSize: number;
   /** Text tokens T of a batch. */
   textLength: number;
+  /** Micro-batches of an optimizer step. */
   accumulation: number;
+  /** Norm that gradients are clipped to. */
   maxGradNorm: number;
+  /** Decoupled weight decay of AdamW. */
   weightDecay: number;
+  /** Of everything random. */
   seed: number;
   /** Keep features on disk. With features in any case where no vision layer is trained. */
   cacheFeatures: boolean;
+  /** Folder of cached files. @default {below the user's caches} */
   cacheDir?: string;
+  /** Size of the feature cache. */
   maxCacheBytes: number;
   /** Empty the cache first. */
   pruneCache: boolean;

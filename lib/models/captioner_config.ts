@@ -29,6 +29,7 @@ export interface CaptionerFolderConfig {
   encoder: BaseModelReference;
   /** The frozen language model. */
   decoder: BaseModelReference;
+  /** Form of the projection. */
   projection: ProjectionConfig;
   /** Rank 0: the decoder is used as it is. */
   lora: LoraConfig;

@@ -8,13 +8,17 @@
 export interface ChartSeries {
   /** Shown in the legend. */
   name: string;
+  /** In order of x. */
   points: readonly { x: number; y: number }[];
 }
 
 /** Options of {@linkcode lineChart}. */
 export interface LineChartOptions {
+  /** Shown above. */
   title: string;
+  /** Title of the horizontal axis. */
   xLabel: string;
+  /** Lines. */
   series: readonly ChartSeries[];
 }
 

@@ -17,6 +17,7 @@ export type FolderFiles = Map<string, Uint8Array | string>;
 
 /** What the files of a captioner need beyond its tensors. */
 export interface CaptionerFilesOptions {
+  /** The captioner's `config.json`. */
   config: CaptionerFolderConfig;
   /** Files copied beside: `tokenizer.json`, `tokenizer_config.json`, `preprocessor_config.json`. */
   copies: ReadonlyMap<string, Uint8Array | string>;

@@ -25,8 +25,11 @@ export interface EvaluateOptions {
 
 /** A caption beside what it should be. */
 export interface CaptionSample {
+  /** Index of the row. */
   row: number;
+  /** What the captioner wrote. */
   caption: string;
+  /** What counts as right. */
   references: readonly string[];
 }
 

@@ -32,7 +32,7 @@ export interface FeaturesOptions {
   batchSize: number;
   /** Hash of all that decides features besides the image: encoder weights, preprocessing, adapter. */
   identity: string;
-  /** @default nothing is kept beyond the run */
+  /** Where features outlive the run. @default nothing is kept beyond the run */
   cache?: FeatureBlobs;
   /** Features kept in memory. @default {1e9} */
   maxMemoryBytes?: number;
@@ -44,6 +44,7 @@ export interface PrepareOptions {
   onBad(image: FeatureImage, reason: string): void;
   /** Told how many images are done. */
   onProgress?(done: number): void;
+  /** Ends the preparation between two images. */
   signal?: AbortSignal;
 }
 

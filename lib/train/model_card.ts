@@ -10,7 +10,9 @@ import { formatMetric, metricTitle } from "./report.ts";
 export interface ModelCardData {
   /** Name of the run. */
   name: string;
+  /** Name of the vision encoder. */
   encoder: string;
+  /** Name of the language model. */
   decoder: string;
   /** Data sets as given on the command line. */
   datasets: readonly string[];

@@ -11,6 +11,7 @@ import type { LogEntry } from "./trainer_state.ts";
 export interface ReportSample {
   /** PNG, JPEG or WebP as a `data:` address; other addresses are left out. */
   image: string;
+  /** What counts as right. */
   references: readonly string[];
   /** Caption before training, if one was written. */
   before?: string;
@@ -23,16 +24,21 @@ export type ReportMetrics = Readonly<Record<string, number>>;
 
 /** What the report shows. */
 export interface ReportData {
+  /** Shown above. */
   title: string;
   /** Name and value of what describes the run, in order. */
   facts: readonly (readonly [name: string, value: string])[];
+  /** Steps and evaluations, in order. */
   log: readonly LogEntry[];
   /** Peak learning rates by group: the log holds the projection's, the others are in proportion. */
   peakLearningRates: Readonly<Record<string, number>>;
   /** What the metrics were computed on, such as `test split, 100 images`. */
   metricsOn?: string;
+  /** Scores before training. */
   before?: ReportMetrics;
+  /** Scores of the best model. */
   after?: ReportMetrics;
+  /** Images with captions. */
   samples: readonly ReportSample[];
 }
 

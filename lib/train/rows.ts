@@ -14,6 +14,7 @@ export type BatchInputs =
 
 /** Token ids of captions, padded: both [size, T] row-major. */
 export interface BatchTokens {
+  /** Token ids. */
   inputIds: Int32Array;
   /** -100 on padding. */
   labels: Int32Array;
@@ -58,7 +59,7 @@ export class MicroBatches {
   readonly #queue: Promise<TrainBatch>[] = [];
   #next = 0;
 
-  /** @param options.length text tokens T of every batch */
+  /** Prepares from the first on. @param options.length text tokens T of every batch */
   constructor(data: TrainingRows, options: { order: BatchOrder; length: number }) {
     this.#data = data;
     this.#order = options.order;

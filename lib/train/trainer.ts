@@ -22,6 +22,7 @@ export interface TrainSettings {
   gradientAccumulationSteps: number;
   /** Optimizer steps of the warm-up. */
   warmupSteps: number;
+  /** Largest learning rates. */
   peakLearningRates: PeakLearningRates;
   /** Optimizer steps between evaluations; the last step is always evaluated. */
   evalSteps: number;
@@ -37,12 +38,15 @@ export interface TrainSettings {
 
 /** What a checkpoint is made of. */
 export interface TrainingCheckpoint {
+  /** Where the training stands. */
   state: TrainerState;
+  /** Tensors of the engine. */
   engine: EngineState;
 }
 
 /** How far a training is. */
 export interface TrainProgress {
+  /** Where the training stands. */
   state: TrainerState;
   /** Images of training steps since the training was started or continued. */
   imagesSeen: number;
@@ -50,8 +54,11 @@ export interface TrainProgress {
 
 /** What {@linkcode train} works with. */
 export interface TrainOptions {
+  /** Computes. */
   engine: TrainingEngine;
+  /** Numbers that steer the training. */
   settings: TrainSettings;
+  /** Rows to train on. */
   train: TrainingRows;
   /** Absent: nothing is evaluated, and the last state is the best. */
   validation?: ValidationRows;
@@ -73,6 +80,7 @@ export interface TrainOptions {
 
 /** How a training ended. */
 export interface TrainOutcome {
+  /** Where the training stands. */
   state: TrainerState;
   /** `interrupted` by the signal: a checkpoint is saved and the training can be continued. */
   ended: StopReason | "interrupted";

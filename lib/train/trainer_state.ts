@@ -45,6 +45,7 @@ export interface TrainerState {
   seedStep: number;
   /** Of the order of the data, the choice of captions, dropout and start values. */
   seed: number;
+  /** The best evaluation so far. */
   best: BestEvaluation | undefined;
   /** Evaluations since the best one. */
   worseEvaluations: number;
@@ -52,14 +53,19 @@ export interface TrainerState {
   stopped: StopReason | undefined;
   /** Hash of everything that decides the numbers: settings and data. A run is continued only with the same. */
   fingerprint: string;
+  /** Steps and evaluations, in order. */
   log: readonly LogEntry[];
 }
 
 /** Numbers of the settings that Hugging Face keeps in the state. */
 export interface StateSettings {
+  /** Optimizer steps between evaluations. */
   evalSteps: number;
+  /** Optimizer steps between checkpoints. */
   saveSteps: number;
+  /** Images of a micro-batch. */
   batchSize: number;
+  /** Evaluations without a better loss before it stops; 0 never does. */
   earlyStoppingPatience: number;
 }
 
