@@ -14,14 +14,14 @@ import { describeResult } from "../lib/host/train_summary.ts";
 
 /** The projection starts from random numbers and the data are few: higher rates than for large models, and small steps. */
 const QUICK = [
-  ["--num-train-epochs", "20"],
+  ["--num-train-epochs", "10"],
   ["--batch-size", "16"],
   ["--gradient-accumulation-steps", "1"],
   ["--projection-lr", "3e-3"],
   ["--lora-lr", "2e-3"],
   ["--lora-dropout", "0.05"],
-  ["--eval-steps", "75"],
-  ["--save-steps", "150"],
+  ["--eval-steps", "76"],
+  ["--save-steps", "76"],
   ["--eval-captions", "16"],
 ].flat();
 

@@ -7,7 +7,7 @@
 import { parseJsonObject } from "../format/json.ts";
 import { applyConfig, createCommand, Option, parseInteger, parseNames, parseNumber } from "./arguments.ts";
 import { EMBEDDED_DECODER, EMBEDDED_ENCODER } from "./model_folders.ts";
-import type { TrainRunOptions } from "./train_run.ts";
+import type { TrainRunOptions } from "./train_options.ts";
 import { DEVICES } from "./train_session.ts";
 
 /** Hidden width of an MLP projection, as in the Python project, and its dropout. */

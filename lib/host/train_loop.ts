@@ -8,13 +8,14 @@ import { Rng } from "../base/rng.ts";
 import { encodeCaptioner, encodeCheckpoint } from "../train/checkpoint.ts";
 import type { CaptionSample } from "../train/evaluation.ts";
 import type { ValidationRows } from "../train/rows.ts";
-import { train, type TrainingCheckpoint, type TrainOutcome, type TrainSettings } from "../train/trainer.ts";
+import { train } from "../train/trainer.ts";
+import type { TrainingCheckpoint, TrainOutcome, TrainSettings } from "../train/trainer_types.ts";
 import { startProgress } from "./progress.ts";
 import type { RunFolder } from "./run_folder.ts";
 import { formatBytes } from "./terminal.ts";
 import { TrainLog } from "./train_log.ts";
 import type { TrainModels } from "./train_models.ts";
-import type { TrainRunContext, TrainRunOptions } from "./train_run.ts";
+import type { TrainRunContext, TrainRunOptions } from "./train_options.ts";
 import type { TrainSession } from "./train_session.ts";
 
 /** What {@linkcode trainWithLog} works with. */

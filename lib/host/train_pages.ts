@@ -16,7 +16,7 @@ import type { RunFolder } from "./run_folder.ts";
 import { formatBytes } from "./terminal.ts";
 import type { TrainData } from "./train_data.ts";
 import type { TrainModels } from "./train_models.ts";
-import type { TrainRunOptions, TrainRunResult } from "./train_run.ts";
+import type { TrainRunOptions, TrainRunResult } from "./train_options.ts";
 
 /** What is known of a run. */
 export interface RunDescription {

@@ -5,13 +5,11 @@
  */
 
 import { UserError } from "../base/errors.ts";
-import type { Gpu } from "../gpu/device.ts";
 import { BatchOrder } from "../datasets/batches.ts";
-import type { LoraConfig, ProjectionConfig } from "../models/captioner.ts";
 import { encodeCaptioner, readCheckpoint } from "../train/checkpoint.ts";
 import { evaluate, type Evaluation } from "../train/evaluation.ts";
-import { countSteps, type TrainingCheckpoint, type TrainSettings } from "../train/trainer.ts";
-import type { StopReason } from "../train/trainer_state.ts";
+import { countSteps } from "../train/trainer.ts";
+import type { TrainingCheckpoint, TrainSettings } from "../train/trainer_types.ts";
 import { openFileFolder } from "./files.ts";
 import { startProgress } from "./progress.ts";
 import { chooseRunFolder, RunFolder } from "./run_folder.ts";
@@ -19,117 +17,12 @@ import { formatBytes } from "./terminal.ts";
 import { type DataRow, loadTrainData, longestCaption, type TrainData, trainingRows } from "./train_data.ts";
 import { trainWithLog } from "./train_loop.ts";
 import { hashOf, openTrainModels, type TrainModels } from "./train_models.ts";
+import type { TrainRunContext, TrainRunOptions, TrainRunResult } from "./train_options.ts";
 import { formatManifest, writeRunPages } from "./train_pages.ts";
-import { type DEVICES, openTrainGpu, TrainSession } from "./train_session.ts";
-
-/** Everything that can be set for a run; the flags of `deno task train`. */
-export interface TrainRunOptions {
-  /** Folders, or `sample`. */
-  dataset: string[];
-  /** Column of captions. @default {the first usual name that a data set has} */
-  captionColumn?: string;
-  /** At most so many rows of every split. */
-  sample?: number;
-  /** Share of rows that may be bad. */
-  maxBadRows: number;
-  /** Vision encoder: embedded name, folder or Hub id. */
-  encoderModel: string;
-  /** Language model: embedded name, folder or Hub id. */
-  decoderModel: string;
-  /** Model of `preprocessor_config.json`. @default {the encoder} */
-  featureExtractorModel?: string;
-  /** Captioner to train on from. */
-  baseModel?: string;
-  /** Most tokens of a caption, its end token included. */
-  maxLength: number;
-  /** Whether captions end with the end token. */
-  appendEos: boolean;
-  /** LoRA; rank 0 for none. */
-  lora: LoraConfig;
-  /** Form of the projection. */
-  projection: ProjectionConfig;
-  /** Last vision layers to train. */
-  unfreezeVisionLayers: number;
-  /** Passes over the data. */
-  numTrainEpochs: number;
-  /** Optimizer steps, instead of epochs. */
-  maxSteps?: number;
-  /** Images of a micro-batch. */
-  batchSize: number;
-  /** Micro-batches of an optimizer step. */
-  gradientAccumulationSteps: number;
-  /** Optimizer steps of the warm-up. @default 200, or a tenth of the steps where that is less */
-  warmupSteps?: number;
-  /** Decoupled weight decay of AdamW. */
-  weightDecay: number;
-  /** Norm that gradients are clipped to. */
-  maxGradNorm: number;
-  /** Peak learning rate of the projection. */
-  projectionLr: number;
-  /** Peak learning rate of LoRA. */
-  loraLr: number;
-  /** Optimizer steps between evaluations. */
-  evalSteps: number;
-  /** Rows that captions are written for at an evaluation. */
-  evalCaptions: number;
-  /** Optimizer steps between checkpoints. */
-  saveSteps: number;
-  /** Checkpoints kept; newest and best in any case. */
-  saveTotalLimit: number;
-  /** Evaluations without a better loss before it stops; 0 never does. */
-  earlyStoppingPatience: number;
-  /** Of everything random. */
-  seed: number;
-  /** Folder of runs. */
-  saveDir: string;
-  /** Folder of checkpoints. @default {the run's} */
-  checkpointsDir?: string;
-  /** Removes checkpoints first. */
-  deleteOldCheckpoints: boolean;
-  /** Keeps features on disk. @default yes where no vision layer is trained */
-  cacheFeatures?: boolean;
-  /** Folder of cached files. @default {below the user's caches} */
-  cacheDir?: string;
-  /** Size of the feature cache, in 1e9 bytes. */
-  maxCacheGb: number;
-  /** Empties the feature cache first. */
-  pruneCache: boolean;
-  /** Kind of adapter wanted. */
-  device: typeof DEVICES[number];
-}
-
-/** What a run came to. */
-export interface TrainRunResult {
-  /** The run's folder. */
-  path: string;
-  /** Why it ended. */
-  ended: StopReason | "interrupted";
-  /** Optimizer step reached. */
-  step: number;
-  /** Rows, good and bad. */
-  data: TrainData;
-  /** Judged on; `test`, or `validation` where there is no test split. */
-  judged: { split: "test" | "validation"; rows: readonly DataRow[] } | undefined;
-  /** Absent where nothing could be judged, or the run was interrupted. */
-  before?: Evaluation;
-  /** Judgement of the best model. */
-  after?: Evaluation;
-}
+import { openTrainGpu, TrainSession } from "./train_session.ts";
 
 /** Rows that a run is judged on before and after. */
 const MAX_JUDGED_ROWS = 200;
-
-/** What surrounds a run. */
-export interface TrainRunContext {
-  /** Saves and ends the run, as Ctrl-C does. */
-  signal: AbortSignal;
-  /** Takes lines for people. */
-  say(line: string): void;
-  /** A device opened before; it stays the caller's. @default {a device of the run's own} */
-  gpu?: Gpu;
-  /** Shows no progress. @default {false} */
-  quiet?: boolean;
-}
 
 /**
  * Trains, or continues the unfinished run of the same options, models and data.

@@ -7,7 +7,7 @@
 import { formatMetric, metricTitle } from "../train/report.ts";
 import { formatTable } from "./terminal.ts";
 import { captionCommand, metricsOf } from "./train_pages.ts";
-import type { TrainRunResult } from "./train_run.ts";
+import type { TrainRunResult } from "./train_options.ts";
 
 /** Captions shown. */
 const SHOWN_SAMPLES = 5;

@@ -9,7 +9,7 @@ import { openSafetensors, writeSafetensors } from "../format/safetensors.ts";
 import { type CaptionerFolderConfig, formatCaptionerConfig } from "../models/captioner_config.ts";
 import { encodeTrained, readCaptionerConfig, readTrained } from "../models/captioner_files.ts";
 import type { EngineState } from "./engine_types.ts";
-import type { TrainingCheckpoint } from "./trainer.ts";
+import type { TrainingCheckpoint } from "./trainer_types.ts";
 import { formatTrainerState, parseTrainerState, type StateSettings } from "./trainer_state.ts";
 
 /** Files by path in their folder. */

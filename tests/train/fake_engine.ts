@@ -1,6 +1,6 @@
 import type { EngineState, StepStats, TrainBatch, TrainingEngine } from "../../lib/train/engine_types.ts";
 import type { ValidationRows } from "../../lib/train/rows.ts";
-import type { TrainSettings } from "../../lib/train/trainer.ts";
+import type { TrainSettings } from "../../lib/train/trainer_types.ts";
 import { mixedNoise } from "./noise.ts";
 
 /** Widths of the tiny model: features [4] to one prediction. */

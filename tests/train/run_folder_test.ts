@@ -9,7 +9,8 @@ import {
   type FolderFiles,
   readCheckpoint,
 } from "../../lib/train/checkpoint.ts";
-import { train, type TrainingCheckpoint } from "../../lib/train/trainer.ts";
+import { train } from "../../lib/train/trainer.ts";
+import type { TrainingCheckpoint } from "../../lib/train/trainer_types.ts";
 import { fakeEngine, fakeRows, SETTINGS } from "./fake_engine.ts";
 
 const CONFIG: CaptionerFolderConfig = {

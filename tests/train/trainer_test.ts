@@ -2,7 +2,8 @@ import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { memoryFolder } from "../../lib/format/byte_source.ts";
 import type { CaptionerFolderConfig } from "../../lib/models/captioner_config.ts";
 import { encodeCheckpoint, readCheckpoint } from "../../lib/train/checkpoint.ts";
-import { train, type TrainingCheckpoint, type TrainOptions } from "../../lib/train/trainer.ts";
+import { train } from "../../lib/train/trainer.ts";
+import type { TrainingCheckpoint, TrainOptions } from "../../lib/train/trainer_types.ts";
 import { A, fakeEngine, fakeRows, SETTINGS } from "./fake_engine.ts";
 
 const CONFIG: CaptionerFolderConfig = {
