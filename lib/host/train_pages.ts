@@ -59,7 +59,14 @@ export function formatManifest(run: RunDescription & { finished: boolean }): str
 
 /** Command that captions an image with a run. */
 export function captionCommand(path: string, image = "image.png"): string {
-  return `deno task caption --model ${path} ${image}`;
+  return `deno task caption --model ${shellWord(path)} ${shellWord(image)}`;
+}
+
+/** A path as typed in the working folder, quoted where a shell would cut it. */
+function shellWord(path: string): string {
+  const here = `${Deno.cwd()}/`;
+  const short = path.startsWith(here) ? path.slice(here.length) : path;
+  return /^[\w@%+=:,./\\-]+$/.test(short) ? short : `"${short}"`;
 }
 
 /** Images in the report. */
