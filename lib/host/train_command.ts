@@ -9,6 +9,7 @@ import { applyConfig, createCommand, Option, parseInteger, parseNames, parseNumb
 import { EMBEDDED_DECODER, EMBEDDED_ENCODER } from "./model_folders.ts";
 import type { TrainRunOptions } from "./train_options.ts";
 import { DEVICES } from "./train_session.ts";
+import { AUTOTUNE } from "./tuning.ts";
 
 /** Hidden width of an MLP projection, as in the Python project, and its dropout. */
 const MLP = { type: "mlp", hiddenSize: 2048, dropout: 0.1 } as const;
@@ -98,6 +99,10 @@ export async function parseTrainArguments(args: readonly string[]): Promise<Trai
     .option("--no-cache-features", "do not keep features on disk")
     .option("--max-cache-gb <size>", "size of the feature cache", parseNumber({ min: 0 }), 20)
     .option("--prune-cache", "empty the feature cache first", false)
+    .addOption(
+      new Option("--autotune <when>", "measure matmul kernels once per adapter; auto does on GPUs")
+        .choices(AUTOTUNE).default("auto" as const),
+    )
     .addOption(new Option("--device <kind>", "adapter").choices(DEVICES).default("auto" as const))
     .option("--config <file>", "JSON with options; the command line wins");
   command.parse(args as string[], { from: "user" });

@@ -10,6 +10,7 @@ import type { Evaluation } from "../train/evaluation.ts";
 import type { StopReason } from "../train/trainer_state.ts";
 import type { DataRow, TrainData } from "./train_data.ts";
 import type { DEVICES } from "./train_session.ts";
+import type { AUTOTUNE } from "./tuning.ts";
 
 /** Everything that can be set for a run; the flags of `deno task train`. */
 export interface TrainRunOptions {
@@ -83,6 +84,8 @@ export interface TrainRunOptions {
   maxCacheGb: number;
   /** Empties the feature cache first. */
   pruneCache: boolean;
+  /** When matmul kernels are measured. */
+  autotune: typeof AUTOTUNE[number];
   /** Kind of adapter wanted. */
   device: typeof DEVICES[number];
 }

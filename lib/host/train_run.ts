@@ -198,7 +198,15 @@ async function fingerprintOf(
     cacheDir: _5,
     ...rest
   } = options;
-  const { maxCacheGb: _6, pruneCache: _7, device: _8, saveTotalLimit: _9, dataset: _10, ...numbers } = rest;
+  const {
+    maxCacheGb: _6,
+    pruneCache: _7,
+    device: _8,
+    saveTotalLimit: _9,
+    dataset: _10,
+    autotune: _11,
+    ...numbers
+  } = rest;
   const sorted = Object.entries(numbers).filter(([, value]) => value !== undefined).sort(([a], [b]) =>
     a < b ? -1 : 1
   );

@@ -10,6 +10,7 @@ import { CaptionGenerator } from "../generate/generator.ts";
 import { type Gpu, openGpu } from "../gpu/device.ts";
 import { type CaptionerWeights, prefixTokens } from "../models/captioner.ts";
 import { loadDecoderModel, loadVisionModel } from "../models/load.ts";
+import type { Tensor } from "../gpu/tensor.ts";
 import { createTrainingEngine, type GpuTrainingEngine } from "../train/engine.ts";
 import { type FeatureImage, Features } from "../train/features.ts";
 import { ImageEncoder } from "../train/image_encoder.ts";
@@ -19,6 +20,7 @@ import { ImageWorkers } from "./image_workers.ts";
 import { prepareDriverEnvironment } from "./quiet_driver.ts";
 import type { DataRow } from "./train_data.ts";
 import { hashOf, type TrainModels } from "./train_models.ts";
+import { type AUTOTUNE, tuneStep } from "./tuning.ts";
 
 /** Kinds of adapters that can be asked for; `cuda` and `mps` mean `gpu`, as the Python project's names. */
 export const DEVICES = ["auto", "gpu", "cpu", "cuda", "mps"] as const;
@@ -62,6 +64,8 @@ export interface TrainSessionOptions {
   maxCacheBytes: number;
   /** Empty the cache first. */
   pruneCache: boolean;
+  /** When matmul kernels are measured. */
+  autotune: typeof AUTOTUNE[number];
   /** Told the GPU memory that training will take, before it is taken. */
   onMemoryEstimate(bytes: number): void;
 }
@@ -106,6 +110,8 @@ export class TrainSession implements Disposable {
       decoder: decoder.weights,
       rope: decoder.rope,
     };
+    const weights = floatType(decoder.weights.get("model.layers.0.mlp.up_proj.weight"));
+    await tuneStep(gpu, config, { ...options, weights, when: options.autotune });
     const features = settings.unfrozenVisionLayers === 0;
     const engine = await createTrainingEngine(gpu, {
       config,
@@ -233,4 +239,9 @@ async function openFeatures(
     identity,
     ...(cache && { cache }),
   });
+}
+
+/** The float type of a weight on the GPU. */
+function floatType({ dtype }: Tensor): "f32" | "bf16" | "f16" {
+  return dtype === "bf16" || dtype === "f16" ? dtype : "f32";
 }
