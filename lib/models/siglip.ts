@@ -229,13 +229,15 @@ export function siglipPool(
   const { hiddenSize: D, heads, eps } = config;
   const B = hiddenStates.dim(0);
   const head = "vision_model.head";
-  const inWeight = w.get(`${head}.attention.in_proj_weight`);
-  const inBias = w.get(`${head}.attention.in_proj_bias`);
-  const part = (i: number, x: Tensor): Tensor =>
-    linear(r, x, inWeight.rows(i * D, (i + 1) * D), {
-      bias: inBias.rows(i * D, (i + 1) * D),
-      label: "linear",
+  // The three projections lie in one tensor. A window of it may start where no binding may (a bias of odd width), so each is
+  // looked up as one row of three.
+  const part = (i: number, x: Tensor): Tensor => {
+    const [weight, bias] = ["in_proj_weight", "in_proj_bias"].map((name) => {
+      const tensor = w.get(`${head}.attention.${name}`);
+      return embedding(r, rowNumbers(r.gpu, 1, 0, i), tensor.reshape(3, tensor.size / 3));
     });
+    return linear(r, x, weight!.reshape(D, D), { bias: bias!.reshape(D), label: "linear" });
+  };
   const P = hiddenStates.dim(1);
   const probe = w.get(`${head}.probe`).reshape(1, D);
   // The same query for every image: looking row 0 up B times also sums the probe's gradient over the batch. Attention
