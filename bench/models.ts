@@ -1,0 +1,145 @@
+/**
+ * The models that are measured: the embedded ones' shapes and those of SigLIP-B/16-224 with SmolLM-135M, with random weights.
+ *
+ * @module
+ */
+
+import { encodeBf16 } from "../lib/base/half.ts";
+import { Rng } from "../lib/base/rng.ts";
+import type { Gpu } from "../lib/gpu/device.ts";
+import { type Tensor, tensorFrom } from "../lib/gpu/tensor.ts";
+import { EMBEDDED_DECODER, EMBEDDED_ENCODER, openModelFolder } from "../lib/host/model_folders.ts";
+import {
+  type CaptionerConfig,
+  type CaptionerWeights,
+  initialValues,
+  prefixTokens,
+  trainableSpecs,
+} from "../lib/models/captioner.ts";
+import { type LlamaConfig, llamaSpecs } from "../lib/models/llama.ts";
+import { openDecoderConfig, openVisionConfig } from "../lib/models/load.ts";
+import { type SiglipVisionConfig, siglipVisionSpecs } from "../lib/models/siglip.ts";
+import { FrozenWeights, type WeightSpec } from "../lib/nn/weights.ts";
+import { ropeTable } from "../lib/ops/rope.ts";
+
+/** Tokens of a caption in every measurement. */
+export const CAPTION_TOKENS = 30;
+
+/** google/siglip-base-patch16-224. */
+const SIGLIP_BASE: SiglipVisionConfig = {
+  hiddenSize: 768,
+  intermediateSize: 3072,
+  layers: 12,
+  heads: 12,
+  eps: 1e-6,
+  gelu: "tanh",
+  imageSize: 224,
+  patchSize: 16,
+  channels: 3,
+};
+
+/** HuggingFaceTB/SmolLM-135M. */
+const SMOLLM_135M: LlamaConfig = {
+  hiddenSize: 576,
+  intermediateSize: 1536,
+  layers: 30,
+  heads: 9,
+  kvHeads: 3,
+  headDim: 64,
+  vocabSize: 49152,
+  maxPositions: 2048,
+  ropeTheta: 10000,
+  eps: 1e-5,
+  tied: true,
+  bosId: 0,
+  eosIds: [0],
+  padId: 0,
+};
+
+/** A captioner's shapes with a name for tables. */
+export interface BenchModel {
+  name: string;
+  config: CaptionerConfig;
+}
+
+/** The embedded shapes and the real ones; LoRA and projection as by default. */
+export async function benchModels(): Promise<BenchModel[]> {
+  const trained: Omit<CaptionerConfig, "vision" | "decoder"> = {
+    projection: { type: "linear" },
+    lora: { rank: 16, alpha: 16, dropout: 0.1, targetModules: ["q_proj", "k_proj", "v_proj", "o_proj"] },
+    unfrozenVisionLayers: 0,
+  };
+  const vision = await openVisionConfig(await openModelFolder(EMBEDDED_ENCODER));
+  const decoder = await openDecoderConfig(await openModelFolder(EMBEDDED_DECODER));
+  return [
+    { name: "embedded", config: { vision, decoder, ...trained } },
+    {
+      name: "SigLIP-B/16-224 + SmolLM-135M",
+      config: { vision: SIGLIP_BASE, decoder: SMOLLM_135M, ...trained },
+    },
+  ];
+}
+
+/** Random base weights on the GPU, matrices in bf16. */
+export interface RandomModels {
+  vision: FrozenWeights | undefined;
+  decoder: FrozenWeights;
+  rope: Tensor;
+  /** Bytes of all of them. */
+  sizeBytes: number;
+}
+
+/** Puts random weights on the GPU, the vision tower only when asked for. */
+export function randomModels(gpu: Gpu, config: CaptionerConfig, options: { vision: boolean }): RandomModels {
+  const decoder = randomWeights(gpu, "decoder", llamaSpecs(config.decoder));
+  const vision = options.vision ? randomWeights(gpu, "vision", siglipVisionSpecs(config.vision)) : undefined;
+  const { headDim, ropeTheta: theta } = config.decoder;
+  const rope = ropeTable(gpu, { headDim, theta, maxPositions: prefixTokens(config) + CAPTION_TOKENS });
+  return { vision, decoder, rope, sizeBytes: decoder.sizeBytes + (vision?.sizeBytes ?? 0) + rope.sizeBytes };
+}
+
+/** Start values of the trainable tensors. LoRA's B is not zero, so that no product is with zeros alone. */
+export function startValues(config: CaptionerConfig): Map<string, Float32Array<ArrayBuffer>> {
+  const rng = new Rng(1);
+  return new Map(
+    trainableSpecs(config).map((spec) => [
+      spec.name,
+      initialValues({ ...spec, initBound: spec.initBound === 0 ? 0.01 : spec.initBound }, rng),
+    ]),
+  );
+}
+
+/** Everything a captioner's graph reads, with random values. */
+export function randomCaptioner(
+  gpu: Gpu,
+  config: CaptionerConfig,
+): CaptionerWeights & { trainable: FrozenWeights } {
+  const { vision, decoder, rope } = randomModels(gpu, config, { vision: true });
+  const shapes = new Map(trainableSpecs(config).map(({ name, shape }) => [name, shape]));
+  const trainable = new Map(
+    [...startValues(config)].map((
+      [name, data],
+    ) => [name, tensorFrom(gpu, data, { shape: shapes.get(name)!, label: name })]),
+  );
+  return { vision, decoder, rope, trainable: new FrozenWeights("trainable", trainable) };
+}
+
+/** Normal numbers in a block that is used again: what values weights have does not change how long a product takes. */
+function randomWeights(gpu: Gpu, name: string, specs: readonly WeightSpec[]): FrozenWeights {
+  const rng = new Rng(2);
+  const block = Float32Array.from({ length: 1 << 16 }, () => 0.02 * rng.normal());
+  const tensors = new Map<string, Tensor>();
+  for (const { name, shape } of specs) {
+    const values = new Float32Array(shape.reduce((product, n) => product * n));
+    if (shape.length === 1) values.fill(name.endsWith("bias") ? 0 : 1); // norms start as the identity
+    else {
+      for (let start = 0; start < values.length; start += block.length) {
+        values.set(block.subarray(0, values.length - start), start);
+      }
+    }
+    const isPacked = shape.length > 1;
+    const data = isPacked ? encodeBf16(values) : values;
+    tensors.set(name, tensorFrom(gpu, data, { shape, dtype: isPacked ? "bf16" : "f32", label: name }));
+  }
+  return new FrozenWeights(name, tensors);
+}
