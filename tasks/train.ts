@@ -12,7 +12,7 @@
 import { EXIT_CODES, runTask } from "../lib/host/arguments.ts";
 import { parseTrainArguments } from "../lib/host/train_command.ts";
 import { runTraining } from "../lib/host/train_run.ts";
-import { describeResult } from "../lib/host/train_summary.ts";
+import { describeResult, resultToJson } from "../lib/host/train_summary.ts";
 
 await runTask(async ({ handleInterrupt }) => {
   const options = await parseTrainArguments(Deno.args);
@@ -20,6 +20,6 @@ await runTask(async ({ handleInterrupt }) => {
     signal: handleInterrupt(),
     say: (line) => console.error(line),
   });
-  console.log(describeResult(result));
+  console.log(options.json ? resultToJson(result) : describeResult(result));
   return result.ended === "interrupted" ? EXIT_CODES.interrupted : EXIT_CODES.ok;
 });

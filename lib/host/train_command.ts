@@ -104,6 +104,7 @@ export async function parseTrainArguments(args: readonly string[]): Promise<Trai
         .choices(AUTOTUNE).default("auto" as const),
     )
     .addOption(new Option("--device <kind>", "adapter").choices(DEVICES).default("auto" as const))
+    .option("--json", "print the result as one JSON object", false)
     .option("--config <file>", "JSON with options; the command line wins");
   command.parse(args as string[], { from: "user" });
   const { config } = command.opts();

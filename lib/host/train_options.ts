@@ -84,6 +84,8 @@ export interface TrainRunOptions {
   maxCacheGb: number;
   /** Empties the feature cache first. */
   pruneCache: boolean;
+  /** Print the result for machines. */
+  json: boolean;
   /** When matmul kernels are measured. */
   autotune: typeof AUTOTUNE[number];
   /** Kind of adapter wanted. */

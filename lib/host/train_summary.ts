@@ -9,6 +9,20 @@ import { formatTable } from "./terminal.ts";
 import { captionCommand, metricsOf } from "./train_pages.ts";
 import type { TrainRunResult } from "./train_options.ts";
 
+/** The same for machines: one JSON object. */
+export function resultToJson(result: TrainRunResult): string {
+  const { path, ended, step, judged, before, after } = result;
+  return JSON.stringify({
+    path,
+    ended,
+    step,
+    split: judged?.split,
+    images: judged?.rows.length,
+    before: metricsOf(before),
+    after: metricsOf(after),
+  });
+}
+
 /** Captions shown. */
 const SHOWN_SAMPLES = 5;
 
