@@ -11,8 +11,9 @@ import { type Caption, Captioner, type CaptionOptions } from "./captioner.ts";
 import { readBounded } from "./file_source.ts";
 import { stat } from "./files.ts";
 import { MAX_IMAGE_BYTES } from "./image_worker.ts";
-import { EMBEDDED_CAPTIONER, newestRun } from "./model_folders.ts";
+import { EMBEDDED_CAPTIONER } from "./model_folders.ts";
 import { startProgress } from "./progress.ts";
+import { findNewestCaptioner } from "./run_folder.ts";
 
 /** Images captioned between two lines of output. */
 const CHUNK = 16;
@@ -60,7 +61,7 @@ async function captionFiles(
   const paths: string[] = [];
   for (const image of images) paths.push(...await expand(image));
   if (paths.length === 0) throw new UserError(`Cannot caption: there is no image in ${images.join(", ")}`);
-  const model = options.model ?? await newestRun(options.saveDir) ?? EMBEDDED_CAPTIONER;
+  const model = options.model ?? await findNewestCaptioner(options.saveDir) ?? EMBEDDED_CAPTIONER;
   using captioner = await Captioner.load(model);
   const asked = options.maxNewTokens ?? 0;
   if (asked > captioner.maxLength) {

@@ -70,17 +70,3 @@ export async function resolveModelFolder(reference: string): Promise<string> {
 export async function openModelFolder(reference: string): Promise<FileFolder> {
   return await openFileFolder(await resolveModelFolder(reference));
 }
-
-/** The newest folder below `runsDir` that holds a finished captioner, or `undefined`. */
-export async function newestRun(runsDir: string): Promise<string | undefined> {
-  let newest: { path: string; time: number } | undefined;
-  if (!(await stat(runsDir))?.isDirectory) return undefined;
-  for await (const entry of Deno.readDir(runsDir)) {
-    const path = `${runsDir}/${entry.name}`;
-    if (!entry.isDirectory || entry.name.startsWith(".")) continue;
-    const file = await stat(`${path}/projection.safetensors`);
-    const time = file?.mtime?.getTime();
-    if (time !== undefined && time > (newest?.time ?? -1)) newest = { path, time };
-  }
-  return newest?.path;
-}

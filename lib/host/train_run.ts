@@ -205,6 +205,7 @@ async function fingerprintOf(
     saveTotalLimit: _9,
     dataset: _10,
     autotune: _11,
+    json: _12,
     ...numbers
   } = rest;
   const sorted = Object.entries(numbers).filter(([, value]) => value !== undefined).sort(([a], [b]) =>
