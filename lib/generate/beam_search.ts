@@ -19,7 +19,7 @@ export interface Candidates {
 export interface Hypothesis {
   /** Generated ids, the end token included when there is one. */
   ids: number[];
-  /** Sum of the log-probabilities of `ids`. */
+  /** Sum of the log-probabilities of `ids`, penalties included. */
   logProb: number;
   /** `logProb` / length ** lengthPenalty: what hypotheses are ranked by. */
   score: number;
@@ -66,19 +66,21 @@ export class BeamSearch {
   }
 
   /**
-   * Takes the candidates of every live row (one row at first, then K), at least 2K of them each unless the vocabulary is
-   * smaller, and says which rows to run next; empty when done.
+   * Takes the candidates of every live row (one row at first, then K): of each at least K for every end token and K more, unless
+   * the vocabulary is smaller (one is enough for greedy search). Says which rows to run next; empty when done.
    */
   step(rows: readonly Candidates[]): NextRow[] {
     const { numBeams, eosIds, maxNewTokens, lengthPenalty } = this.#options;
     const all: { row: number; token: number; logProb: number }[] = [];
     for (const [row, beam] of this.#beams.entries()) {
       const { ids, logProbs } = rows[row]!;
-      for (let i = 0; i < ids.length; i++) all.push({ row, token: ids[i]!, logProb: beam.logProb + logProbs[i]! });
+      for (let i = 0; i < ids.length; i++) {
+        all.push({ row, token: ids[i]!, logProb: beam.logProb + logProbs[i]! });
+      }
     }
     // Equal scores: the earlier row, then the lower id, as a flat top-k over [rows x V] gives them.
     all.sort((a, b) => b.logProb - a.logProb || a.row - b.row || a.token - b.token);
-    const best = all.slice(0, numBeams * 2);
+    const best = all.slice(0, numBeams * Math.max(2, 1 + eosIds.length));
     const length = this.#beams[0]!.ids.length + 1;
     const next: Beam[] = [];
     const rowsNext: NextRow[] = [];
@@ -98,7 +100,9 @@ export class BeamSearch {
     if (this.#done) return [];
     this.#beams = next;
     if (length < maxNewTokens) return rowsNext;
-    for (const { ids, logProb } of next) this.#finish({ ids, logProb, score: logProb / length ** lengthPenalty });
+    for (const { ids, logProb } of next) {
+      this.#finish({ ids, logProb, score: logProb / length ** lengthPenalty });
+    }
     this.#done = true;
     return [];
   }
@@ -108,9 +112,12 @@ export class BeamSearch {
     return this.#finished;
   }
 
+  /** Of equal scores the later one counts more, except that it does not displace when all places are taken, as in Hugging Face. */
   #finish(hypothesis: Hypothesis): void {
-    this.#finished.push(hypothesis);
-    this.#finished.sort((a, b) => b.score - a.score);
-    this.#finished.length = Math.min(this.#finished.length, this.#options.numBeams);
+    const isFull = this.#finished.length === this.#options.numBeams;
+    if (isFull && hypothesis.score <= this.#finished.at(-1)!.score) return;
+    if (isFull) this.#finished.pop();
+    const place = this.#finished.findIndex(({ score }) => score <= hypothesis.score);
+    this.#finished.splice(place < 0 ? this.#finished.length : place, 0, hypothesis);
   }
 }

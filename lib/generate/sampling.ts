@@ -7,9 +7,19 @@
 import type { Rng } from "../base/rng.ts";
 import type { Candidates } from "./beam_search.ts";
 
-/** Divides positive and multiplies negative logits of tokens seen before. Source: Keskar et al. 2019, arXiv:1909.05858, section 4.1. */
-export function penalizeRepetition(logits: Float32Array, seen: readonly number[], penalty: number): void {
-  for (const id of new Set(seen)) logits[id] = logits[id]! > 0 ? logits[id]! / penalty : logits[id]! * penalty;
+/**
+ * Divides positive and multiplies negative scores (logits or log-probabilities) of tokens seen before, each once.
+ *
+ * Source: Keskar et al. 2019, arXiv:1909.05858, section 4.1.
+ */
+export function penalizeRepetition(
+  scores: Float32Array | Float64Array,
+  seen: readonly number[],
+  penalty: number,
+): void {
+  for (const id of new Set(seen)) {
+    scores[id] = scores[id]! > 0 ? scores[id]! / penalty : scores[id]! * penalty;
+  }
 }
 
 /** Log-probabilities of a row of logits, in f64. */
@@ -31,7 +41,8 @@ export function topCandidates(logProbs: ArrayLike<number>, k: number): Candidate
 }
 
 /**
- * Draws a token at a temperature from the smallest set of likeliest tokens whose probability reaches `topP`.
+ * Draws a token at a temperature from the smallest set of likeliest tokens whose probability reaches `topP`, at least one. The
+ * log-probability is the token's own, before temperature and nucleus.
  *
  * Source: Holtzman et al. 2019, arXiv:1904.09751, section 3.1 (nucleus sampling).
  */
@@ -44,7 +55,7 @@ export function sampleToken(
   const { ids } = topCandidates(tempered, tempered.length);
   const kept: number[] = [];
   let mass = 0;
-  for (let i = 0; i < ids.length && mass < options.topP; i++) {
+  for (let i = 0; i < ids.length && (i === 0 || mass < options.topP); i++) {
     kept.push(ids[i]!);
     mass += Math.exp(tempered[ids[i]!]!);
   }
