@@ -3,6 +3,8 @@
 // Shapes     R rows, N consecutive new positions of each, C = K * DH channels, SLOTS slots of M positions.
 // Grid       one thread per element of x, folded over x and y.
 // Entries    write  writes  cache, at those places; what lies outside the slots or past position M is left out
+// Numerics   f32, copied bit by bit; every element is written by one thread.
+// Source     none: a scatter of rows.
 // Twins      lib/ops/attention_decode.ts, tests/ops/attention_decode_test.ts
 
 struct Params {

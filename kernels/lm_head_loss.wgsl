@@ -3,10 +3,10 @@
 //
 // Shapes     N rows; the vocabulary V is seen in chunks of width columns from first_column on; logits [N, width].
 // Grid       reduce, gradient: one workgroup per row, rows folded over x and y. finish: one workgroup.
-//            reduce_vec4, gradient_vec4: the same for widths that are a multiple of 4.
 // Entries    reduce    writes   running, target at the first chunk; brings them up to date at the others
 //            finish    writes   loss_out = loss, count; adds to loss_sum loss * grad_scale. No valid label: loss 0
 //            gradient  writes   dl over the chunk's logits, in place; rows without a label get 0
+//            reduce_vec4, gradient_vec4  the same for widths that are a multiple of 4
 // Numerics   running maximum and sum of exponentials in f32. A label that is neither -100 nor in [0, V) gives loss NaN.
 // Source     Milakov & Gimelshein 2018, arXiv:1805.02867, algorithm 3 (online normaliser).
 // Twins      lib/ops/lm_head_loss.ts, tests/ops/lm_head_loss_test.ts

@@ -4,13 +4,9 @@
  * @module
  */
 
-import sharp, { type Metadata } from "sharp";
 import { decodeBmp } from "../image/bmp.ts";
 import { checkImageSize, identifyImage, MAX_PIXELS, type RgbImage } from "../image/decode.ts";
-
-// Several images are decoded at once, each by one worker: threads inside libvips would only compete.
-sharp.concurrency(1);
-sharp.cache(false);
+import { type Metadata, sharp } from "./sharp.ts";
 
 /**
  * Decodes JPEG, PNG, WebP, GIF (first frame), TIFF, AVIF and BMP; the content decides, never the name.

@@ -6,7 +6,7 @@
 
 import { encodeBf16 } from "../base/half.ts";
 import { Rng } from "../base/rng.ts";
-import { writeSafetensors } from "../format/safetensors.ts";
+import { openSafetensors, writeSafetensors } from "../format/safetensors.ts";
 import { JsonConfig } from "../format/json_config.ts";
 import { openGpu } from "../gpu/device.ts";
 import { parseProcessorConfig } from "../image/processor.ts";
@@ -25,6 +25,7 @@ import { loadTokenizer } from "../text/tokenizer.ts";
 import { type PretrainBatch, type PretrainConfig, Pretrainer } from "../train/pretrain.ts";
 import { rateFactor } from "../train/schedule.ts";
 import { startProgress } from "./progress.ts";
+import { openFile } from "./files.ts";
 import { prepareDriverEnvironment } from "./quiet_driver.ts";
 import { renderTrainingScenes, type TinyScenes } from "./tiny_scenes.ts";
 
@@ -215,8 +216,6 @@ function makeBatch(
 }
 
 async function readWeights(path: string): Promise<Map<string, Float32Array>> {
-  const { openFile } = await import("./files.ts");
-  const { openSafetensors } = await import("../format/safetensors.ts");
   const file = await openSafetensors(await openFile(path));
   const weights = new Map<string, Float32Array>();
   for (const name of file.tensors.keys()) weights.set(name, await file.readF32(name));

@@ -4,7 +4,7 @@
  * @module
  */
 
-import sharp from "sharp";
+import { sharp } from "./sharp.ts";
 
 /**
  * Renders a square SVG.
