@@ -165,9 +165,11 @@ Deno.test("comparisons see lengths, NaN, infinities, missing names and captions 
     assert.ok(row.note !== undefined);
   }
   assert.equal(compare("x", [[NaN], [NaN]], { tolerance }).passed, false);
-  assert.equal(compare("x", [[5e-8], [0]], { tolerance }).passed, true);
-  assert.equal(compare("x", [[5e-6], [0]], { tolerance }).passed, false);
-  assert.equal(compare("x", [[5e-6], [0]], { tolerance, termSize: 100 }).passed, true);
+  assert.equal(compare("x", [[0], [0]], { tolerance }).passed, true);
+  assert.equal(compare("x", [[5e-8], [0]], { tolerance }).passed, false);
+  const rounded = compare("x", [[5e-8], [0]], { tolerance, rounding: 1e-7 });
+  assert.ok(rounded.passed && rounded.note === "nothing but rounding");
+  assert.equal(compare("x", [[5e-7], [0]], { tolerance, rounding: 1e-7 }).passed, false);
   assert.equal(compareIds("x", [1, 2], [1, 2]).passed, true);
   assert.equal(compareIds("x", [1, 2, 3], [1, 2]).passed, false);
   assert.equal(compareIds("x", [1], [1, 2]).passed, false);

@@ -1,0 +1,279 @@
+/** The captioner's graph, its gradients and its captions at odd sizes, against a plain f64 forward. */
+import assert from "node:assert/strict";
+import { CaptionGenerator, type SearchOptions } from "../../lib/generate/generator.ts";
+import { logSoftmax } from "../../lib/generate/sampling.ts";
+import { Recorder } from "../../lib/gpu/recorder.ts";
+import { createTensor, readF32, tensorFrom } from "../../lib/gpu/tensor.ts";
+import {
+  type CaptionerConfig,
+  decodeHidden,
+  encodeImages,
+  prefixTokens,
+  projectFeatures,
+} from "../../lib/models/captioner.ts";
+import { llamaHead } from "../../lib/models/llama.ts";
+import { lmHeadLoss, logits } from "../../lib/ops/lm_head_loss.ts";
+import { gatherTextRows } from "../../lib/ops/prefix.ts";
+import { referenceSearch } from "../reference/beam_search.ts";
+import {
+  referenceFeatures,
+  referenceLogits,
+  referenceLoss,
+  referencePrefix,
+  type ReferenceWeights,
+} from "../reference/captioner.ts";
+import { assertClose } from "../support/close.ts";
+import { randomValues, testGpu } from "../support/gpu.ts";
+import { createTinyCaptioner, ODD_CONFIG, type TinyCaptioner } from "./tiny_captioner.ts";
+
+const [B, T, I] = [3, 7, ODD_CONFIG.vision.imageSize];
+const P = prefixTokens(ODD_CONFIG);
+const IMAGE = 3 * I * I;
+const PIXELS = randomValues(B * IMAGE, 77, 1.5);
+const INPUT_IDS = [
+  [5, 102, 17, 44, 2, 1, 1],
+  [99, 3, 3, 60, 71, 8, 2],
+  [2, 1, 1, 1, 1, 1, 1],
+];
+const LABELS = INPUT_IDS.map((row) => row.map((id) => id === 1 ? -100 : id));
+
+const image = (b: number): Float32Array => PIXELS.subarray(b * IMAGE, (b + 1) * IMAGE);
+
+/** Features, logits and loss by the reference. */
+function reference(w: ReferenceWeights, config: CaptionerConfig) {
+  const features = INPUT_IDS.map((_, b) => referenceFeatures(w, image(b), config.vision));
+  return { features, ...referenceTail(w, features, config) };
+}
+
+function referenceTail(w: ReferenceWeights, features: Float64Array[][], config: CaptionerConfig) {
+  const scores = features.map((rows, b) =>
+    referenceLogits(w, { prefix: referencePrefix(w, rows, config), ids: INPUT_IDS[b]! }, config)
+  );
+  return { logits: scores, loss: referenceLoss(scores, LABELS) };
+}
+
+/** Runs the whole graph forward and backward; gradients are left in the set. */
+async function runGraph({ weights, config }: TinyCaptioner) {
+  const gpu = await testGpu();
+  const r = new Recorder(gpu, true);
+  const pixels = tensorFrom(gpu, PIXELS, { shape: [B, 3, I, I] });
+  const ids = tensorFrom(gpu, Uint32Array.from(INPUT_IDS.flat()), { shape: [B, T] });
+  const features = r.keep(encodeImages(r, weights, pixels, config));
+  const prefix = projectFeatures(r, weights, features, { config });
+  const hidden = decodeHidden(r, weights, { prefix, inputIds: ids }, { config });
+  const head = llamaHead(weights.decoder, config.decoder);
+  const scores = r.keep(logits(r, hidden.reshape(B * (P + T), config.decoder.hiddenSize), head));
+  const lossOut = createTensor(gpu, [2]);
+  const labels = tensorFrom(gpu, Int32Array.from(LABELS.flat()));
+  lmHeadLoss(r, gatherTextRows(r, hidden, { prefixTokens: P }), head, labels, { lossOut });
+  r.backward();
+  const plan = await r.compile();
+  plan.run();
+  const results = {
+    features: await readF32(gpu, features),
+    logits: await readF32(gpu, scores),
+    loss: await readF32(gpu, lossOut),
+  };
+  plan.destroy({ arena: true });
+  return results;
+}
+
+const flat = (rows: readonly Float64Array[][]): Float64Array =>
+  Float64Array.from(rows.flatMap((batch) => batch.flatMap((row) => [...row])));
+
+/** Configurations that differ in what the graph is made of. */
+const VARIANTS: Record<string, CaptionerConfig> = {
+  "mlp projection, own head, LoRA on attention, one unfrozen layer": ODD_CONFIG,
+  "linear projection, tied head, LoRA on every linear, two unfrozen layers, exact GELU": {
+    ...ODD_CONFIG,
+    vision: { ...ODD_CONFIG.vision, gelu: "erf" },
+    decoder: { ...ODD_CONFIG.decoder, tied: true, kvHeads: 1, headDim: 14 },
+    projection: { type: "linear" },
+    lora: {
+      ...ODD_CONFIG.lora,
+      rank: 5,
+      targetModules: ["q_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+    },
+    unfrozenVisionLayers: 2,
+  },
+};
+
+for (const [name, config] of Object.entries(VARIANTS)) {
+  Deno.test(`features, logits, loss and gradients are those of the numbers: ${name}`, async () => {
+    const captioner = createTinyCaptioner(await testGpu(), config);
+    const { values, set } = captioner;
+    const got = await runGraph(captioner);
+    const want = reference(values, config);
+    assertClose(got.features, flat(want.features), { relative: 1e-5, label: "features" });
+    assertClose(got.logits, flat(want.logits), { relative: 1e-5, label: "logits" });
+    assertClose(got.loss, [want.loss, LABELS.flat().filter((label) => label !== -100).length], {
+      relative: 1e-6,
+      label: "loss and count",
+    });
+    const gradients = await set.readGradients();
+    const largest = (values: Float32Array): number =>
+      values.reduce((most, g) => Math.max(most, Math.abs(g)), 0);
+    const rounding = 1e-6 * Math.max(...[...gradients.values()].map(largest));
+    let checked = 0;
+    for (const [i, [tensor, gradient]] of [...gradients].entries()) {
+      const numbers = values.get(tensor)!;
+      const isVision = tensor.startsWith("vision_encoder.");
+      const at = (i * 7919 + 13) % numbers.length;
+      const step = 1e-5;
+      const lossAt = (value: number): number => {
+        const start = numbers[at]!;
+        numbers[at] = value;
+        const { loss } = isVision ? reference(values, config) : referenceTail(values, want.features, config);
+        numbers[at] = start;
+        return loss;
+      };
+      const wanted = (lossAt(numbers[at]! + step) - lossAt(numbers[at]! - step)) / (2 * step);
+      const scale = largest(gradient);
+      // A key's bias has no gradient: softmax does not see a constant.
+      if (tensor.endsWith("k_proj.bias")) assert.ok(scale < rounding, `${tensor}: ${scale}`);
+      else assert.ok(scale > 100 * rounding, `${tensor} has no gradient`);
+      assert.ok(
+        Math.abs(gradient[at]! - wanted) <= 1e-4 * scale + rounding,
+        `gradient of ${tensor}[${at}]: ${gradient[at]}, expected ${wanted}, scale ${scale}`,
+      );
+      checked++;
+    }
+    assert.equal(checked, set.names.length);
+    captioner.destroy();
+  });
+}
+
+/** Captions by the generator. */
+async function captionAll(
+  { weights, config }: TinyCaptioner,
+  pixels: Float32Array,
+  options: { numBeams: number } & Omit<SearchOptions, "eosIds">,
+) {
+  const gpu = await testGpu();
+  const count = pixels.length / IMAGE;
+  const generator = await CaptionGenerator.create(gpu, {
+    config,
+    weights,
+    batchSize: count,
+    numBeams: options.numBeams,
+    maxNewTokens: T,
+    features: false,
+  });
+  const found = await generator.generate(pixels, count, { eosIds: EOS_IDS, ...options });
+  generator.destroy();
+  return found.map(([best]) => best!);
+}
+
+/** Several, so that captions end early and beams need more candidates. */
+const EOS_IDS = Array.from({ length: 12 }, (_, i) => 2 + 8 * i);
+const GENERATING: CaptionerConfig = {
+  ...ODD_CONFIG,
+  decoder: { ...ODD_CONFIG.decoder, eosIds: EOS_IDS },
+};
+
+Deno.test("greedy and beam search with a cache give the ids and log-probabilities of whole forwards", async () => {
+  const captioner = createTinyCaptioner(await testGpu(), GENERATING);
+  const { values, config } = captioner;
+  let ended = 0;
+  for (
+    const [numBeams, repetitionPenalty, lengthPenalty] of [[1, 1, 1], [1, 1.8, 1], [3, 1, 1], [4, 1.6, 0.5]]
+  ) {
+    const found = await captionAll(captioner, PIXELS, {
+      numBeams: numBeams!,
+      repetitionPenalty: repetitionPenalty!,
+      lengthPenalty: lengthPenalty!,
+    });
+    for (const [b, { ids, logProb }] of found.entries()) {
+      const prefix = referencePrefix(values, referenceFeatures(values, image(b), config.vision), config);
+      // Greedy search penalises logits, beam search log-probabilities.
+      const next = (ids: readonly number[]): Float64Array => {
+        const scores = referenceLogits(values, { prefix, ids }, config).at(-1)!;
+        return Float64Array.from(numBeams === 1 ? scores : logSoftmax(scores));
+      };
+      const options = { numBeams: numBeams!, eosIds: EOS_IDS, maxNewTokens: T };
+      const wanted = referenceSearch(next, {
+        ...options,
+        repetitionPenalty: repetitionPenalty!,
+        lengthPenalty: lengthPenalty!,
+      });
+      const label = `image ${b}, ${numBeams} beams, penalty ${repetitionPenalty}`;
+      assert.deepEqual(ids, wanted.ids, label);
+      assert.ok(Math.abs(logProb - wanted.sum) < 1e-4, `${label}: ${logProb}, expected ${wanted.sum}`);
+      if (ids.length < T) ended++;
+    }
+  }
+  assert.ok(ended > 0, "some captions end before the limit");
+  captioner.destroy();
+});
+
+Deno.test("a batch in another order has the same captions in that order, one image alone the same", async () => {
+  const captioner = createTinyCaptioner(await testGpu(), GENERATING);
+  const order = [2, 0, 1];
+  const permuted = new Float32Array(PIXELS.length);
+  for (const [to, from] of order.entries()) permuted.set(image(from), to * IMAGE);
+  for (const numBeams of [1, 3]) {
+    const straight = await captionAll(captioner, PIXELS, { numBeams });
+    const other = await captionAll(captioner, permuted, { numBeams });
+    assert.ok(new Set(straight.map(({ ids }) => ids.join())).size > 1, "the images differ");
+    for (const [to, from] of order.entries()) {
+      assert.deepEqual(other[to]!.ids, straight[from]!.ids);
+      assert.ok(Math.abs(other[to]!.logProb - straight[from]!.logProb) < 1e-5);
+    }
+    const [alone] = await captionAll(captioner, image(1).slice(), { numBeams });
+    assert.deepEqual(alone!.ids, straight[1]!.ids);
+  }
+  captioner.destroy();
+});
+
+Deno.test("LoRA with B = 0 is the base model, and with another B it is not", async () => {
+  const gpu = await testGpu();
+  const base = createTinyCaptioner(gpu, { ...ODD_CONFIG, lora: { ...ODD_CONFIG.lora, rank: 0 } });
+  const start = createTinyCaptioner(gpu, ODD_CONFIG, { zeroLoraB: true });
+  // The same seeds would fall on other tensors, so the base takes over what both have.
+  base.set.write(
+    new Map([...await start.set.read()].filter(([name]) => base.set.has(name))),
+  );
+  const want = await runGraph(base);
+  const got = await runGraph(start);
+  assertClose(got.logits, want.logits, { relative: 1e-6 });
+  const b = [...(await start.set.readGradients())].filter(([name]) => name.endsWith("lora_B.weight"));
+  assert.equal(b.length, 12);
+  for (const [name, gradient] of b) assert.ok(gradient.some((g) => g !== 0), `${name} is never trained`);
+  const trained = createTinyCaptioner(gpu, ODD_CONFIG);
+  const other = await runGraph(trained);
+  assert.ok(other.logits.some((value, i) => Math.abs(value - want.logits[i]!) > 0.01));
+  for (const captioner of [base, start, trained]) captioner.destroy();
+});
+
+Deno.test("captions longer than the rotary table, scores that are no numbers and senseless counts are refused", async () => {
+  const gpu = await testGpu();
+  const captioner = createTinyCaptioner(gpu);
+  const { weights, config, set } = captioner;
+  const options = { config, weights, batchSize: 1, numBeams: 1, maxNewTokens: T, features: false };
+  const most = config.decoder.maxPositions - P + 1;
+  (await CaptionGenerator.create(gpu, { ...options, maxNewTokens: most })).destroy();
+  await assert.rejects(CaptionGenerator.create(gpu, { ...options, maxNewTokens: most + 1 }), {
+    name: "RangeError",
+    message:
+      "Cannot generate captions of 33 tokens after 9 image tokens: the decoder was loaded for 40 positions, " +
+      "which leaves 32",
+  });
+  for (const [name, count] of [["batchSize", 0], ["numBeams", 1.5], ["maxNewTokens", NaN]] as const) {
+    await assert.rejects(CaptionGenerator.create(gpu, { ...options, [name]: count }), {
+      name: "RangeError",
+      message: `Cannot generate captions: ${name} is ${count}, expected at least 1`,
+    });
+  }
+  const bias = new Float32Array(config.decoder.hiddenSize).fill(NaN);
+  set.write(new Map([...await set.read(), ["projection.projection.3.bias", bias]]));
+  for (const repetitionPenalty of [1, 1.5]) {
+    const generator = await CaptionGenerator.create(gpu, options);
+    await assert.rejects(generator.generate(image(0).slice(), 1, { eosIds: [2], repetitionPenalty }), {
+      name: "RangeError",
+      message: /^Cannot caption: the model's scores are not numbers/,
+    });
+    await assert.rejects(generator.generate(image(0).subarray(1), 1, { eosIds: [2] }), TypeError);
+    generator.destroy();
+  }
+  captioner.destroy();
+});

@@ -1,0 +1,110 @@
+/** A captioner of odd sizes with random weights, on the GPU and as numbers. */
+import type { Gpu } from "../../lib/gpu/device.ts";
+import { destroyTensor, type Tensor, tensorFrom } from "../../lib/gpu/tensor.ts";
+import { type CaptionerConfig, type CaptionerWeights, trainableSpecs } from "../../lib/models/captioner.ts";
+import { llamaSpecs } from "../../lib/models/llama.ts";
+import { siglipVisionSpecs } from "../../lib/models/siglip.ts";
+import { ParameterSet } from "../../lib/nn/parameters.ts";
+import { FrozenWeights, type WeightSpec } from "../../lib/nn/weights.ts";
+import { ropeTable } from "../../lib/ops/rope.ts";
+import { randomValues } from "../support/gpu.ts";
+
+/** Nothing here is a power of two: vocabulary 103, head width 12, 3 layers, 9 patches, heads 6 over 2. */
+export const ODD_CONFIG: CaptionerConfig = {
+  vision: {
+    hiddenSize: 33,
+    intermediateSize: 47,
+    layers: 3,
+    heads: 3,
+    imageSize: 42,
+    patchSize: 14,
+    channels: 3,
+    eps: 1e-6,
+    gelu: "tanh",
+  },
+  decoder: {
+    hiddenSize: 50,
+    intermediateSize: 61,
+    layers: 3,
+    heads: 6,
+    kvHeads: 2,
+    headDim: 12,
+    eps: 1e-5,
+    vocabSize: 103,
+    maxPositions: 40,
+    ropeTheta: 1000,
+    tied: false,
+    bosId: undefined,
+    eosIds: [2],
+    padId: 1,
+  },
+  projection: { type: "mlp", hiddenSize: 29, dropout: 0.1 },
+  lora: { rank: 3, alpha: 5, dropout: 0.1, targetModules: ["q_proj", "k_proj", "v_proj", "o_proj"] },
+  unfrozenVisionLayers: 1,
+};
+
+/** A captioner and its numbers. */
+export interface TinyCaptioner {
+  config: CaptionerConfig;
+  weights: CaptionerWeights;
+  set: ParameterSet;
+  /** All weights by name, exactly those on the GPU. */
+  values: Map<string, Float64Array>;
+  destroy(): void;
+}
+
+/** Random values: matrices keep the size of what they multiply, norms are around 1. */
+function draw({ name, shape }: WeightSpec, seed: number): Float32Array<ArrayBuffer> {
+  const size = shape.reduce((product, n) => product * n, 1);
+  if (shape.length === 1) {
+    const isScale = name.endsWith("norm.weight") || /norm\d?\.weight$/.test(name);
+    return randomValues(size, seed, 0.3).map((value) => value + (isScale ? 1 : 0));
+  }
+  const width = size / shape[0]!;
+  const isTable = name.includes("embed_tokens") || name.includes("position_embedding");
+  return randomValues(size, seed, isTable ? 1 : 2.2 / Math.sqrt(width));
+}
+
+/** Makes the captioner. `zeroLoraB` starts LoRA where training starts it. */
+export function createTinyCaptioner(
+  gpu: Gpu,
+  config: CaptionerConfig = ODD_CONFIG,
+  options: { zeroLoraB?: boolean } = {},
+): TinyCaptioner {
+  const values = new Map<string, Float64Array>();
+  let seed = 1;
+  const fill = (spec: WeightSpec): Float32Array<ArrayBuffer> => {
+    const data = draw(spec, seed++);
+    if (options.zeroLoraB && spec.name.endsWith("lora_B.weight")) data.fill(0);
+    values.set(spec.name, Float64Array.from(data));
+    return data;
+  };
+  const freeze = (name: string, specs: WeightSpec[]): FrozenWeights =>
+    new FrozenWeights(
+      name,
+      new Map(
+        specs.map((spec): [string, Tensor] => [
+          spec.name,
+          tensorFrom(gpu, fill(spec), { shape: spec.shape, label: spec.name }),
+        ]),
+      ),
+    );
+  const vision = freeze("vision", siglipVisionSpecs(config.vision));
+  const decoder = freeze("decoder", llamaSpecs(config.decoder));
+  const tensors = trainableSpecs(config).map((spec) => ({ ...spec, data: fill(spec) }));
+  const set = new ParameterSet(gpu, [{ name: "all", weightDecay: 0, tensors }]);
+  const { headDim, ropeTheta: theta, maxPositions } = config.decoder;
+  const rope = ropeTable(gpu, { headDim, theta, maxPositions });
+  return {
+    config,
+    weights: { vision, decoder, trainable: set, rope },
+    set,
+    values,
+    destroy: () => {
+      vision.destroy();
+      decoder.destroy();
+      set.destroy();
+      destroyTensor(rope);
+    },
+  };
+}
