@@ -80,22 +80,20 @@ export async function benchModels(): Promise<BenchModel[]> {
   ];
 }
 
-/** Random base weights on the GPU, matrices in bf16. */
-export interface RandomModels {
-  vision: FrozenWeights | undefined;
+/** A random decoder on the GPU, matrices in bf16. */
+export interface RandomDecoder {
   decoder: FrozenWeights;
   rope: Tensor;
-  /** Bytes of all of them. */
+  /** Bytes of both. */
   sizeBytes: number;
 }
 
-/** Puts random weights on the GPU, the vision tower only when asked for. */
-export function randomModels(gpu: Gpu, config: CaptionerConfig, options: { vision: boolean }): RandomModels {
+/** Puts a random decoder on the GPU. */
+export function randomDecoder(gpu: Gpu, config: CaptionerConfig): RandomDecoder {
   const decoder = randomWeights(gpu, "decoder", llamaSpecs(config.decoder));
-  const vision = options.vision ? randomWeights(gpu, "vision", siglipVisionSpecs(config.vision)) : undefined;
   const { headDim, ropeTheta: theta } = config.decoder;
   const rope = ropeTable(gpu, { headDim, theta, maxPositions: prefixTokens(config) + CAPTION_TOKENS });
-  return { vision, decoder, rope, sizeBytes: decoder.sizeBytes + (vision?.sizeBytes ?? 0) + rope.sizeBytes };
+  return { decoder, rope, sizeBytes: decoder.sizeBytes + rope.sizeBytes };
 }
 
 /** Start values of the trainable tensors. LoRA's B is not zero, so that no product is with zeros alone. */
@@ -109,12 +107,20 @@ export function startValues(config: CaptionerConfig): Map<string, Float32Array<A
   );
 }
 
+/** A captioner whose weights can be freed. */
+export interface RandomCaptioner extends CaptionerWeights {
+  vision: FrozenWeights;
+  decoder: FrozenWeights;
+  trainable: FrozenWeights;
+}
+
 /** Everything a captioner's graph reads, with random values. */
 export function randomCaptioner(
   gpu: Gpu,
   config: CaptionerConfig,
-): CaptionerWeights & { trainable: FrozenWeights } {
-  const { vision, decoder, rope } = randomModels(gpu, config, { vision: true });
+): RandomCaptioner {
+  const { decoder, rope } = randomDecoder(gpu, config);
+  const vision = randomWeights(gpu, "vision", siglipVisionSpecs(config.vision));
   const shapes = new Map(trainableSpecs(config).map(({ name, shape }) => [name, shape]));
   const trainable = new Map(
     [...startValues(config)].map((
