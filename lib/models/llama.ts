@@ -13,6 +13,7 @@ import { decoderLayer, type DecoderLayerConfig, type DecoderLayerHooks } from ".
 import type { LoadWeightsOptions, WeightSource, WeightSpec } from "../nn/weights.ts";
 import type { Lora } from "../ops/linear.ts";
 import { rmsNorm } from "../ops/rms_norm.ts";
+import { readPositive, readSize } from "./config_sizes.ts";
 
 /** Sizes and constants of a Llama decoder. */
 export interface LlamaConfig extends DecoderLayerConfig {
@@ -30,36 +31,37 @@ export interface LlamaConfig extends DecoderLayerConfig {
 /**
  * Sizes from `config.json`.
  *
- * @throws {RangeError} for what is not done: rope scaling, biases, another activation
+ * @throws {RangeError} for sizes that no model has, and what is not done: rope scaling, biases, another activation
  */
 export function parseLlama(config: JsonConfig): LlamaConfig {
   config.choice("model_type", ["llama"]);
   const refuse = (what: string): never => {
     throw new RangeError(`Cannot build the decoder of "${config.name}": ${what} is not supported`);
   };
-  if (config.has("rope_scaling")) refuse("rope_scaling");
+  const rope = readRope(config, refuse);
   for (const key of ["attention_bias", "mlp_bias"]) if (config.optionalBoolean(key)) refuse(key);
+  if (config.has("quantization_config")) refuse("quantization_config");
   const activation = config.optionalString("hidden_act") ?? "silu";
   if (activation !== "silu") refuse(`hidden_act "${activation}"`);
-  const hiddenSize = config.integer("hidden_size");
-  const heads = config.integer("num_attention_heads");
-  const kvHeads = config.optionalInteger("num_key_value_heads") ?? heads;
+  const hiddenSize = readSize(config, "hidden_size");
+  const heads = readSize(config, "num_attention_heads");
+  const kvHeads = readSize(config, "num_key_value_heads", heads);
   const headDim = config.optionalInteger("head_dim") ?? hiddenSize / heads;
-  if (!Number.isInteger(headDim) || headDim % 2 !== 0 || headDim > 256) {
+  if (!Number.isInteger(headDim) || headDim % 2 !== 0 || headDim < 2 || headDim > 256) {
     refuse(`a head width of ${headDim} (wanted an even one up to 256)`);
   }
   if (heads % kvHeads !== 0) refuse(`${heads} heads over ${kvHeads} key/value heads`);
   return {
     hiddenSize,
-    intermediateSize: config.integer("intermediate_size"),
-    layers: config.integer("num_hidden_layers"),
+    intermediateSize: readSize(config, "intermediate_size"),
+    layers: readSize(config, "num_hidden_layers"),
     heads,
     kvHeads,
     headDim,
-    vocabSize: config.integer("vocab_size"),
-    maxPositions: config.optionalInteger("max_position_embeddings") ?? 2048,
-    ropeTheta: config.optionalNumber("rope_theta") ?? 10000,
-    eps: config.optionalNumber("rms_norm_eps") ?? 1e-6,
+    vocabSize: readSize(config, "vocab_size"),
+    maxPositions: readSize(config, "max_position_embeddings", 2048),
+    ropeTheta: readPositive(rope, "rope_theta", 10000),
+    eps: readPositive(config, "rms_norm_eps", 1e-6),
     tied: config.optionalBoolean("tie_word_embeddings") ?? false,
     bosId: config.optionalInteger("bos_token_id"),
     eosIds: eosIdsOf(config),
@@ -67,14 +69,35 @@ export function parseLlama(config: JsonConfig): LlamaConfig {
   };
 }
 
+/**
+ * Where `rope_theta` stands: at the top, or in `rope_parameters` in files of newer versions of transformers. Any other than plain
+ * rotation is refused.
+ */
+function readRope(config: JsonConfig, refuse: (what: string) => never): JsonConfig {
+  for (const key of ["rope_scaling", "rope_parameters"]) {
+    const settings = config.optionalObject(key);
+    const type = settings?.optionalString("rope_type") ?? settings?.optionalString("type");
+    if (settings !== undefined && type !== "default") {
+      refuse(`${key}${type === undefined ? "" : ` "${type}"`}`);
+    }
+  }
+  const rope = config.optionalObject("rope_parameters") ?? config;
+  for (const settings of [config, rope]) {
+    if ((settings.optionalNumber("partial_rotary_factor") ?? 1) !== 1) refuse("partial_rotary_factor");
+  }
+  return rope;
+}
+
 /** `eos_token_id` is a number or a list of them. */
 function eosIdsOf(config: JsonConfig): number[] {
-  try {
-    const single = config.optionalInteger("eos_token_id");
-    return single === undefined ? [] : [single];
-  } catch {
-    return config.numbers("eos_token_id");
+  const ids = Array.isArray(config.fields.eos_token_id)
+    ? config.numbers("eos_token_id")
+    : [config.optionalInteger("eos_token_id")].filter((id) => id !== undefined);
+  const bad = ids.find((id) => !Number.isInteger(id) || id < 0);
+  if (bad !== undefined) {
+    throw new RangeError(`Cannot use "${config.name}": "eos_token_id" has ${bad}, expected token ids`);
   }
+  return ids;
 }
 
 /** A linear module that LoRA may adapt. */

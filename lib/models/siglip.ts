@@ -26,6 +26,7 @@ import { embedding } from "../ops/embedding.ts";
 import { linear } from "../ops/linear.ts";
 import { patchify } from "../ops/patchify.ts";
 import { assemblePrefix } from "../ops/prefix.ts";
+import { readPositive, readSize } from "./config_sizes.ts";
 
 /** Sizes of the vision tower. */
 export interface SiglipVisionConfig extends EncoderLayerConfig {
@@ -69,18 +70,24 @@ function checkHeads(hiddenSize: number, heads: number, what: string): void {
 export function parseSiglipVision(config: JsonConfig): SiglipVisionConfig {
   config.optionalChoice("model_type", VISION_TYPES);
   const vision = config.optionalObject("vision_config") ?? config;
-  const hiddenSize = vision.optionalInteger("hidden_size") ?? 768;
-  const heads = vision.optionalInteger("num_attention_heads") ?? 12;
+  const hiddenSize = readSize(vision, "hidden_size", 768);
+  const heads = readSize(vision, "num_attention_heads", 12);
   checkHeads(hiddenSize, heads, "a SigLIP vision tower");
+  const [imageSize, patchSize] = [readSize(vision, "image_size", 224), readSize(vision, "patch_size", 16)];
+  if (patchSize > imageSize) {
+    throw new RangeError(
+      `Cannot use "${config.name}": "patch_size" is ${patchSize}, expected at most "image_size", ${imageSize}`,
+    );
+  }
   return {
     hiddenSize,
-    intermediateSize: vision.optionalInteger("intermediate_size") ?? 3072,
-    layers: vision.optionalInteger("num_hidden_layers") ?? 12,
+    intermediateSize: readSize(vision, "intermediate_size", 3072),
+    layers: readSize(vision, "num_hidden_layers", 12),
     heads,
-    imageSize: vision.optionalInteger("image_size") ?? 224,
-    patchSize: vision.optionalInteger("patch_size") ?? 16,
-    channels: vision.optionalInteger("num_channels") ?? 3,
-    eps: vision.optionalNumber("layer_norm_eps") ?? 1e-6,
+    imageSize,
+    patchSize,
+    channels: readSize(vision, "num_channels", 3),
+    eps: readPositive(vision, "layer_norm_eps", 1e-6),
     gelu: parseGelu(vision),
   };
 }
@@ -88,18 +95,18 @@ export function parseSiglipVision(config: JsonConfig): SiglipVisionConfig {
 /** Sizes of the text tower from the `config.json` of the whole model. */
 export function parseSiglipText(config: JsonConfig): SiglipTextConfig {
   const text = config.optionalObject("text_config") ?? config;
-  const hiddenSize = text.optionalInteger("hidden_size") ?? 768;
-  const heads = text.optionalInteger("num_attention_heads") ?? 12;
+  const hiddenSize = readSize(text, "hidden_size", 768);
+  const heads = readSize(text, "num_attention_heads", 12);
   checkHeads(hiddenSize, heads, "a SigLIP text tower");
   return {
     hiddenSize,
-    intermediateSize: text.optionalInteger("intermediate_size") ?? 3072,
-    layers: text.optionalInteger("num_hidden_layers") ?? 12,
+    intermediateSize: readSize(text, "intermediate_size", 3072),
+    layers: readSize(text, "num_hidden_layers", 12),
     heads,
-    vocabSize: text.optionalInteger("vocab_size") ?? 32000,
-    maxPositions: text.optionalInteger("max_position_embeddings") ?? 64,
-    projectionSize: text.optionalInteger("projection_size") ?? hiddenSize,
-    eps: text.optionalNumber("layer_norm_eps") ?? 1e-6,
+    vocabSize: readSize(text, "vocab_size", 32000),
+    maxPositions: readSize(text, "max_position_embeddings", 64),
+    projectionSize: readSize(text, "projection_size", hiddenSize),
+    eps: readPositive(text, "layer_norm_eps", 1e-6),
     gelu: parseGelu(text),
   };
 }

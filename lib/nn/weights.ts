@@ -138,9 +138,10 @@ export function matchWeights(
 const PACKED: Partial<Record<string, DType>> = { BF16: "bf16", F16: "f16" };
 
 /**
- * Loads a model's frozen weights, one tensor at a time.
+ * Loads a model's frozen weights, one tensor at a time. When it fails, what was loaded is freed.
  *
- * @throws {RangeError} As {@linkcode matchWeights}, and if a weight is NaN or infinite.
+ * @throws {RangeError} As {@linkcode matchWeights}, if a weight is NaN or infinite, or larger than any buffer of the adapter.
+ * @throws {DeviceError} If the adapter has not enough memory.
  */
 export async function loadWeights(
   gpu: Gpu,
@@ -150,24 +151,30 @@ export async function loadWeights(
 ): Promise<FrozenWeights> {
   const names = matchWeights(source, specs, options);
   const tensors = new Map<string, Tensor>();
-  for (const { name, shape } of specs) {
-    const stored = names.get(name)!;
-    const packed = shape.length > 1 ? PACKED[source.tensors.get(stored)!.dtype] : undefined;
-    if (packed === undefined) {
-      const data = await source.readF32(stored);
-      refuseNonFinite(source.name, stored, data);
-      tensors.set(name, tensorFrom(gpu, data, { shape, label: name }));
-    } else {
-      const bytes = await source.read(stored);
-      const problem = findNonFinite(bytes, packed === "bf16" ? "BF16" : "F16");
-      if (problem !== undefined) throw nonFinite(source.name, stored, problem);
-      tensors.set(
-        name,
-        tensorFrom(gpu, new Uint16Array(bytes.buffer), { shape, dtype: packed, label: name }),
-      );
+  const weights = new FrozenWeights(source.name, tensors);
+  try {
+    for (const { name, shape } of specs) {
+      const stored = names.get(name)!;
+      const packed = shape.length > 1 ? PACKED[source.tensors.get(stored)!.dtype] : undefined;
+      if (packed === undefined) {
+        const data = await source.readF32(stored);
+        refuseNonFinite(source.name, stored, data);
+        tensors.set(name, tensorFrom(gpu, data, { shape, label: name }));
+      } else {
+        const bytes = await source.read(stored);
+        const problem = findNonFinite(bytes, packed === "bf16" ? "BF16" : "F16");
+        if (problem !== undefined) throw nonFinite(source.name, stored, problem);
+        // A view of somebody's larger buffer may start at an odd byte.
+        const { buffer } = bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice();
+        tensors.set(name, tensorFrom(gpu, new Uint16Array(buffer), { shape, dtype: packed, label: name }));
+      }
+      gpu.check();
     }
+  } catch (error) {
+    weights.destroy();
+    throw error;
   }
-  return new FrozenWeights(source.name, tensors);
+  return weights;
 }
 
 /** @throws {RangeError} If a value is NaN or infinite; names file and tensor. */
