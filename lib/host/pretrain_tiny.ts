@@ -41,8 +41,8 @@ export interface PretrainTinyOptions {
   seed: number;
   /** Save after every so many steps as well as at the end. */
   saveSteps: number;
-  /** Continue from weights saved before: `weights.safetensors` beside the folders. */
-  resume?: boolean;
+  /** Start from the models in the folder instead of random numbers; the projection and the optimizer start anew. */
+  continue?: boolean;
 }
 
 const IMAGE_PX = 60;
@@ -153,7 +153,8 @@ export async function pretrainTiny(options: PretrainTinyOptions): Promise<void> 
   });
   drawing.stop();
   const rng = new Rng(options.seed);
-  const start = options.resume ? await readWeights(`${outputDir}/weights.safetensors`) : undefined;
+  const start = options.continue ? await readModels(outputDir) : undefined;
+  const earlier = options.continue ? await readPhases(outputDir) : [];
   const trainer = await Pretrainer.create(gpu, config, { rng, ...(start === undefined ? {} : { start }) });
   const ids = scenes.captions.map((caption) =>
     tokenizer.encodeCaption(caption, { maxLength: TEXT_POSITIONS })
@@ -180,7 +181,15 @@ export async function pretrainTiny(options: PretrainTinyOptions): Promise<void> 
     if (step % options.saveSteps === 0 || step === options.steps) {
       const weights = await trainer.set.read();
       const minutes = Math.round((performance.now() - startMs) / 6000) / 10;
-      await save(options, { config, weights, minutes, step, losses: last, adapter: gpu.info.description });
+      await save(options, {
+        config,
+        weights,
+        minutes,
+        step,
+        losses: last,
+        adapter: gpu.info.description,
+        earlier,
+      });
     }
   }
   progress.stop();
@@ -215,11 +224,30 @@ function makeBatch(
   return batch;
 }
 
-async function readWeights(path: string): Promise<Map<string, Float32Array>> {
-  const file = await openSafetensors(await openFile(path));
+/** The weights of both models in the folder. */
+async function readModels(folder: string): Promise<Map<string, Float32Array>> {
   const weights = new Map<string, Float32Array>();
-  for (const name of file.tensors.keys()) weights.set(name, await file.readF32(name));
+  for (const model of ["siglip", "llama"]) {
+    const file = await openSafetensors(await openFile(`${folder}/${model}/model.safetensors`));
+    for (const name of file.tensors.keys()) weights.set(name, await file.readF32(name));
+  }
   return weights;
+}
+
+/** One run of this task, as the model cards tell it. */
+interface Phase {
+  command: string;
+  minutes: number;
+  date: string;
+  adapter: string;
+  captionLoss: number;
+  contrastiveLoss: number;
+}
+
+const PHASES = "pretraining.json";
+
+async function readPhases(folder: string): Promise<Phase[]> {
+  return JSON.parse(await Deno.readTextFile(`${folder}/${PHASES}`));
 }
 
 interface Saved {
@@ -229,6 +257,8 @@ interface Saved {
   step: number;
   losses: { caption: number; contrastive: number };
   adapter: string;
+  /** What was done before, when this run continues. */
+  earlier: readonly Phase[];
 }
 
 async function save(options: PretrainTinyOptions, saved: Saved): Promise<void> {
@@ -250,6 +280,21 @@ async function save(options: PretrainTinyOptions, saved: Saved): Promise<void> {
     ...siglipTextSpecs(text),
     ...SIGLIP_LOGIT_SPECS,
   ];
+  const { steps, batchSize, learningRate, scenes, seed } = options;
+  const flags = { steps, "batch-size": batchSize, "learning-rate": learningRate, scenes, seed };
+  const phase: Phase = {
+    command:
+      ["deno task pretrain-tiny", ...Object.entries(flags).map(([name, value]) => `--${name} ${value}`)].join(
+        " ",
+      ) +
+      (options.continue ? " --continue" : ""),
+    minutes: saved.minutes,
+    date: new Date().toISOString().slice(0, 10),
+    adapter: saved.adapter,
+    captionLoss: saved.losses.caption,
+    contrastiveLoss: saved.losses.contrastive,
+  };
+  const phases = [...saved.earlier, phase];
   await Deno.mkdir(`${dir}/siglip`, { recursive: true });
   const json = (value: unknown): string => JSON.stringify(value, null, 2) + "\n";
   await Deno.writeFile(`${dir}/siglip/model.safetensors`, pack(siglipSpecs));
@@ -257,15 +302,15 @@ async function save(options: PretrainTinyOptions, saved: Saved): Promise<void> {
   await Deno.writeTextFile(`${dir}/siglip/preprocessor_config.json`, json(PREPROCESSOR_CONFIG));
   await Deno.writeTextFile(
     `${dir}/siglip/README.md`,
-    modelCard("SigLIP (vision and text tower)", options, saved),
+    modelCard("SigLIP (vision and text tower)", phases),
   );
   await Deno.writeFile(`${dir}/llama/model.safetensors`, pack(llamaSpecs(captioner.decoder)));
   await Deno.writeTextFile(`${dir}/llama/config.json`, json(LLAMA_CONFIG));
-  await Deno.writeTextFile(`${dir}/llama/README.md`, modelCard("Llama", options, saved));
+  await Deno.writeTextFile(`${dir}/llama/README.md`, modelCard("Llama", phases));
+  await Deno.writeTextFile(`${dir}/${PHASES}`, json(phases));
 }
 
-function modelCard(what: string, options: PretrainTinyOptions, saved: Saved): string {
-  const { steps, batchSize, learningRate, scenes, seed } = options;
+function modelCard(what: string, phases: readonly Phase[]): string {
   return `---
 license: mit
 library_name: transformers
@@ -279,13 +324,14 @@ Weights are bfloat16. No scene of the validation or test split of \`data/sample\
 
 Both embedded models were pretrained together from scratch with this project's kernels: the sigmoid contrastive loss
 between the two SigLIP towers and the captioning loss of the Llama on the patch states, through a projection that was
-thrown away.
+thrown away. On 2 CPU cores beside other work:
 
-- command: \`deno task pretrain-tiny --steps ${steps} --batch-size ${batchSize} --learning-rate ${learningRate} --scenes ${scenes} --seed ${seed}\`
-- time: ${saved.minutes} minutes at step ${saved.step}, on ${new Date().toISOString().slice(0, 10)}
-- machine: 2 CPU cores, adapter "${saved.adapter}"
-- loss at the end: captioning ${saved.losses.caption.toFixed(4)}, contrastive ${
-    saved.losses.contrastive.toFixed(4)
-  }
+${phases.map(describePhase).join("\n")}
 `;
+}
+
+function describePhase(phase: Phase): string {
+  const { command, minutes, date, adapter, captionLoss, contrastiveLoss } = phase;
+  return `- \`${command}\`: ${minutes} minutes on ${date}, adapter "${adapter}"; mean loss of the last steps: captioning ` +
+    `${captionLoss.toFixed(4)}, contrastive ${contrastiveLoss.toFixed(4)}`;
 }
