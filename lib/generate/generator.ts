@@ -103,6 +103,11 @@ export class CaptionGenerator {
     return this.#arena.allocatedBytes + caches.reduce((sum, { k, v }) => sum + k.sizeBytes + v.sizeBytes, 0);
   }
 
+  /** What is run once a caption: images to the first tokens. To be profiled and counted. */
+  get prefillPlan(): Plan {
+    return this.#plans.prefill;
+  }
+
   /** The decoding step, to be profiled and counted. */
   get decodePlan(): Plan {
     return this.#plans.decode;
