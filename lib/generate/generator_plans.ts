@@ -58,7 +58,7 @@ export function checkGeneratorOptions(
 }
 
 /** Candidates of a row: so many that K of them go on although all others end a caption, as in Hugging Face. */
-export function candidateCount({ config, numBeams }: GeneratorOptions): number {
+export function candidateCount({ config, numBeams }: Pick<GeneratorOptions, "config" | "numBeams">): number {
   const ends = Math.max(1, config.decoder.eosIds.length);
   return Math.min(numBeams === 1 ? 1 : (1 + ends) * numBeams, config.decoder.vocabSize);
 }

@@ -116,7 +116,22 @@ Deno.test("equal scores: the lower id of the earlier row goes on", () => {
   assert.deepEqual(search(even, { numBeams: 1, eosIds: [5], maxNewTokens: 2 }, 1)[0]!.ids, [0, 0]);
 });
 
-Deno.test("an end token below the first K candidates ends nothing", () => {
+Deno.test("of an end token below the first K candidates nothing is kept", () => {
+  const start = Float64Array.of(0.4, 0.3, 0.2, 0.1).map(Math.log);
+  const next: NextLogProbs = (ids) => ids.length === 0 ? start : new Float64Array(4).fill(Math.log(0.25));
+  const options = { numBeams: 2, eosIds: [0, 2], maxNewTokens: 2, lengthPenalty: 0 };
+  // [2] has 0.2, more than what goes on, but two candidates are better.
+  assert.deepEqual(search(next, options).map(({ ids }) => ids), [[0], [1, 0]]);
+});
+
+Deno.test("with several end tokens all beams go on, although most candidates end", () => {
+  const logProbs = Float64Array.of(0.3, 0.25, 0.2, 0.15, 0.1).map(Math.log);
+  const beamSearch = new BeamSearch({ numBeams: 2, eosIds: [0, 1, 2], maxNewTokens: 9 });
+  const rows = beamSearch.step([topCandidates(logProbs, 8)]);
+  assert.deepEqual(rows, [{ token: 3, parent: 0 }, { token: 4, parent: 0 }]);
+});
+
+Deno.test("an end token is taken only among the first K", () => {
   const next: NextLogProbs = (ids) =>
     Float64Array.from(ids.length === 0 ? [0.4, 0.35, 0.2, 0.05] : [0.25, 0.25, 0.25, 0.25], Math.log);
   const [first] = search(next, { numBeams: 2, eosIds: [2], maxNewTokens: 1 });

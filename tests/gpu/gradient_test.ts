@@ -167,7 +167,8 @@ Deno.test("a gradient whose memory was taken over by a residual is not handed ou
   const x = makeTrainable(gpu, tensorFrom(gpu, randomValues(SIZE, 1)));
   const r = new Recorder(gpu, true);
   const a = gelu(r, x, "tanh");
-  const b = softmax(r, a);
+  // Two ops, so that the sum's gradient has been read when the second adds to it in place.
+  const b = softmax(r, gelu(r, a, "tanh"));
   const y = add(r, a, b);
   r.seedGradient(y, r.tensor([SIZE], "dy"));
   r.backward();

@@ -1,6 +1,7 @@
 /** The captioner's graph, its gradients and its captions at odd sizes, against a plain f64 forward. */
 import assert from "node:assert/strict";
 import { CaptionGenerator, type SearchOptions } from "../../lib/generate/generator.ts";
+import { candidateCount } from "../../lib/generate/generator_plans.ts";
 import { logSoftmax } from "../../lib/generate/sampling.ts";
 import { Recorder } from "../../lib/gpu/recorder.ts";
 import { createTensor, readF32, tensorFrom } from "../../lib/gpu/tensor.ts";
@@ -147,7 +148,7 @@ for (const [name, config] of Object.entries(VARIANTS)) {
 async function captionAll(
   { weights, config }: TinyCaptioner,
   pixels: Float32Array,
-  options: { numBeams: number } & Omit<SearchOptions, "eosIds">,
+  options: { numBeams: number } & Partial<SearchOptions>,
 ) {
   const gpu = await testGpu();
   const count = pixels.length / IMAGE;
@@ -156,7 +157,7 @@ async function captionAll(
     weights,
     batchSize: count,
     numBeams: options.numBeams,
-    maxNewTokens: T,
+    maxNewTokens: MAX_NEW_TOKENS,
     features: false,
   });
   const found = await generator.generate(pixels, count, { eosIds: EOS_IDS, ...options });
@@ -164,6 +165,8 @@ async function captionAll(
   return found.map(([best]) => best!);
 }
 
+/** Enough for tokens to be repeated. */
+const MAX_NEW_TOKENS = 9;
 /** Several, so that captions end early and beams need more candidates. */
 const EOS_IDS = Array.from({ length: 12 }, (_, i) => 2 + 8 * i);
 const GENERATING: CaptionerConfig = {
@@ -174,36 +177,64 @@ const GENERATING: CaptionerConfig = {
 Deno.test("greedy and beam search with a cache give the ids and log-probabilities of whole forwards", async () => {
   const captioner = createTinyCaptioner(await testGpu(), GENERATING);
   const { values, config } = captioner;
+  const prefixes = Array.from(
+    { length: B },
+    (_, b) => referencePrefix(values, referenceFeatures(values, image(b), config.vision), config),
+  );
+  const known = new Map<string, Float64Array<ArrayBufferLike>>();
+  /** Logits after a sequence by a forward over all of it; the searches ask for many sequences again. */
+  const logitsAfter = (b: number, ids: readonly number[]): Float64Array => {
+    const key = `${b}:${ids}`;
+    const found = known.get(key) ?? referenceLogits(values, { prefix: prefixes[b]!, ids }, config).at(-1)!;
+    known.set(key, found);
+    return found;
+  };
   let ended = 0;
+  const unpenalized = new Map<number, string>();
   for (
-    const [numBeams, repetitionPenalty, lengthPenalty] of [[1, 1, 1], [1, 1.8, 1], [3, 1, 1], [4, 1.6, 0.5]]
+    const { numBeams, eosIds, repetitionPenalty = 1, lengthPenalty = 1 } of [
+      { numBeams: 1, eosIds: EOS_IDS },
+      { numBeams: 3, eosIds: EOS_IDS, lengthPenalty: 0.5 },
+      { numBeams: 1, eosIds: [2] },
+      { numBeams: 4, eosIds: [2] },
+      { numBeams: 1, eosIds: [2], repetitionPenalty: 1.8 },
+      { numBeams: 4, eosIds: [2], repetitionPenalty: 1.6 },
+    ]
   ) {
-    const found = await captionAll(captioner, PIXELS, {
-      numBeams: numBeams!,
-      repetitionPenalty: repetitionPenalty!,
-      lengthPenalty: lengthPenalty!,
-    });
+    const found = await captionAll(captioner, PIXELS, { numBeams, eosIds, repetitionPenalty, lengthPenalty });
+    const all = found.map(({ ids }) => ids.join()).join(";");
+    if (repetitionPenalty !== 1) {
+      assert.notEqual(all, unpenalized.get(numBeams), `the penalty tells with ${numBeams} beams`);
+    } else unpenalized.set(numBeams, all);
     for (const [b, { ids, logProb }] of found.entries()) {
-      const prefix = referencePrefix(values, referenceFeatures(values, image(b), config.vision), config);
       // Greedy search penalises logits, beam search log-probabilities.
       const next = (ids: readonly number[]): Float64Array => {
-        const scores = referenceLogits(values, { prefix, ids }, config).at(-1)!;
+        const scores = logitsAfter(b, ids);
         return Float64Array.from(numBeams === 1 ? scores : logSoftmax(scores));
       };
-      const options = { numBeams: numBeams!, eosIds: EOS_IDS, maxNewTokens: T };
-      const wanted = referenceSearch(next, {
-        ...options,
-        repetitionPenalty: repetitionPenalty!,
-        lengthPenalty: lengthPenalty!,
-      });
+      const options = { numBeams, eosIds, maxNewTokens: MAX_NEW_TOKENS };
+      const wanted = referenceSearch(next, { ...options, repetitionPenalty, lengthPenalty });
       const label = `image ${b}, ${numBeams} beams, penalty ${repetitionPenalty}`;
       assert.deepEqual(ids, wanted.ids, label);
       assert.ok(Math.abs(logProb - wanted.sum) < 1e-4, `${label}: ${logProb}, expected ${wanted.sum}`);
-      if (ids.length < T) ended++;
+      if (ids.length < MAX_NEW_TOKENS) ended++;
     }
   }
   assert.ok(ended > 0, "some captions end before the limit");
   captioner.destroy();
+});
+
+Deno.test("a row has a candidate for every end token of every beam, and one for greedy search", () => {
+  const count = (numBeams: number, eosIds: number[], vocabSize: number): number =>
+    candidateCount({
+      config: { ...ODD_CONFIG, decoder: { ...ODD_CONFIG.decoder, eosIds, vocabSize } },
+      numBeams,
+    });
+  assert.equal(count(1, [2], 103), 1);
+  assert.equal(count(3, [2], 103), 6);
+  assert.equal(count(3, [], 103), 6);
+  assert.equal(count(3, [0, 2], 103), 9);
+  assert.equal(count(3, [0, 2], 7), 7);
 });
 
 Deno.test("a batch in another order has the same captions in that order, one image alone the same", async () => {
