@@ -105,6 +105,12 @@ export class Captioner implements Disposable {
       }
       trainable.set(name, tensorFrom(gpu, new Float32Array(found.data), { shape, label: name }));
     }
+    const surplus = [...trained.keys()].find((name) => !trainable.has(name));
+    if (surplus !== undefined) {
+      throw new RangeError(
+        `Cannot load "${folder.name}": trained tensor "${surplus}" has no place in its model`,
+      );
+    }
     const tokenizer = loadTokenizer(
       JSON.parse(await readRequired(folder, "tokenizer.json")),
       JSON.parse(await readRequired(folder, "tokenizer_config.json")),

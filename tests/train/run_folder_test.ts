@@ -56,13 +56,24 @@ async function withFolder(test: (path: string) => Promise<void>): Promise<void> 
 
 const KEEP = { saveTotalLimit: 3, bestStep: undefined };
 
-/** Opens files until `writes` were opened; the next open never returns, as in a process that was killed there. */
-function killedAfter(writes: number): (path: string) => Promise<WritableFile> {
+interface Kill {
+  /** Opens files until `writes` were opened; the next open never returns, as in a process that was killed there. */
+  create(path: string): Promise<WritableFile>;
+  /** Resolves when that open was asked for. */
+  reached: Promise<string>;
+}
+
+function killedAfter(writes: number): Kill {
   let opened = 0;
-  return (path) =>
-    opened++ < writes
-      ? Deno.open(path, { write: true, createNew: true })
-      : new Promise<WritableFile>(() => {});
+  const { promise: reached, resolve } = Promise.withResolvers<string>();
+  return {
+    reached,
+    create(path) {
+      if (opened++ < writes) return Deno.open(path, { write: true, createNew: true });
+      resolve("killed");
+      return new Promise<WritableFile>(() => {});
+    },
+  };
 }
 
 Deno.test("a checkpoint read back is the one that was saved", () =>
@@ -93,11 +104,10 @@ Deno.test("a kill between any two files of a checkpoint leaves the one before", 
         await run.saveCheckpoint(2, first!.files, KEEP);
       }
       {
-        using killed = await RunFolder.open(folder, { create: killedAfter(writes) });
-        let isDone = false;
-        const saving = killed.saveCheckpoint(4, second!.files, KEEP).then(() => isDone = true);
-        await Promise.race([saving, new Promise((resolve) => setTimeout(resolve, 30))]);
-        strictEqual(isDone, false);
+        const kill = killedAfter(writes);
+        using killed = await RunFolder.open(folder, { create: kill.create });
+        const saving = killed.saveCheckpoint(4, second!.files, KEEP).then(() => "saved");
+        strictEqual(await Promise.race([saving, kill.reached]), "killed");
       }
       using again = await RunFolder.open(folder);
       deepStrictEqual(await again.checkpointSteps(), [2]);
@@ -119,12 +129,10 @@ Deno.test("a kill while the best model is replaced leaves the checkpoint as the 
       strictEqual(await findCaptioner(path), path);
     }
     for (let writes = 0; writes < model.size; writes++) {
-      using run = await RunFolder.open(path, { create: killedAfter(writes) });
+      const kill = killedAfter(writes);
+      using run = await RunFolder.open(path, { create: kill.create });
       const writing = run.writeModel(model).then(() => "written");
-      const outcome = await Promise.race([
-        writing,
-        new Promise((resolve) => setTimeout(() => resolve("killed"), 30)),
-      ]);
+      const outcome = await Promise.race([writing, kill.reached]);
       strictEqual(outcome, "killed");
       strictEqual(await findCaptioner(path), `${path}/checkpoint-2`);
     }

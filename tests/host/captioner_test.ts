@@ -1,0 +1,50 @@
+import assert from "node:assert/strict";
+import { Captioner } from "../../lib/host/captioner.ts";
+import { projectPath } from "../../lib/host/model_folders.ts";
+import { testGpu } from "../support/gpu.ts";
+
+const image = (name: string): Promise<Uint8Array> => Deno.readFile(projectPath(`data/sample/test/${name}`));
+
+Deno.test("the embedded captioner captions alone as in a batch, and greedily as with one beam", async () => {
+  using captioner = await Captioner.load("embedded:captioner", { gpu: await testGpu() });
+  const images = await Promise.all(["0000.png", "0001.png", "0002.png"].map(image));
+  const together = await captioner.captionAll(images, { batchSize: 3 });
+  for (const [i, bytes] of images.entries()) {
+    const alone = await captioner.caption(bytes);
+    assert.equal(alone.caption, together[i]!.caption);
+    assert.ok(Math.abs(alone.logProb - together[i]!.logProb) < 1e-3);
+  }
+  const greedy = await captioner.caption(images[0]!, { numBeams: 1 });
+  assert.ok(greedy.logProb <= together[0]!.logProb + 1 || greedy.caption === together[0]!.caption);
+});
+
+Deno.test("a drawing is not called a photograph, and noise is", async () => {
+  using captioner = await Captioner.load("embedded:captioner", { gpu: await testGpu() });
+  const drawn = await captioner.caption(await image("0000.png"));
+  assert.equal(drawn.outOfDomain, false);
+  const width = 24;
+  const header = new DataView(new ArrayBuffer(54));
+  // A BMP of pseudo-random pixels: the plainest file with texture everywhere.
+  header.setUint16(0, 0x424d);
+  header.setUint32(2, 54 + width * width * 3, true);
+  header.setUint32(10, 54, true);
+  header.setUint32(14, 40, true);
+  header.setInt32(18, width, true);
+  header.setInt32(22, width, true);
+  header.setUint16(26, 1, true);
+  header.setUint16(28, 24, true);
+  const bytes = new Uint8Array(54 + width * width * 3);
+  bytes.set(new Uint8Array(header.buffer));
+  for (let i = 54; i < bytes.length; i++) bytes[i] = Math.imul(i, 2654435761) >>> 24;
+  assert.equal((await captioner.caption(bytes)).outOfDomain, true);
+});
+
+Deno.test("sampling is repeatable by seed and refuses nothing but a second beam", async () => {
+  using captioner = await Captioner.load("embedded:captioner", { gpu: await testGpu() });
+  const bytes = await image("0003.png");
+  const options = { temperature: 1.5, topP: 0.95, seed: 7 };
+  const first = await captioner.caption(bytes, options);
+  const again = await captioner.caption(bytes, options);
+  assert.equal(first.caption, again.caption);
+  assert.equal(first.logProb, again.logProb);
+});
