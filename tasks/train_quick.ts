@@ -17,11 +17,11 @@ const QUICK = [
   ["--num-train-epochs", "10"],
   ["--batch-size", "16"],
   ["--gradient-accumulation-steps", "1"],
-  ["--projection-lr", "3e-3"],
-  ["--lora-lr", "2e-3"],
+  ["--projection-lr", "5e-3"],
+  ["--lora-lr", "3e-4"],
   ["--lora-dropout", "0.05"],
-  ["--eval-steps", "76"],
-  ["--save-steps", "76"],
+  ["--eval-steps", "95"],
+  ["--save-steps", "95"],
   ["--eval-captions", "16"],
 ].flat();
 
