@@ -18,5 +18,9 @@ export function append(r: Recorder, values: Tensor, options: { ring: Tensor; cou
   if (values.size !== width) {
     throw new TypeError(`Cannot append "${values.label}" [${values.shape}] to rows of ${width} elements`);
   }
-  r.dispatch(kernel, "forward", { bind: { values, ring, counter }, params: { width, length }, workgroups: [1] });
+  r.dispatch(kernel, "forward", {
+    bind: { values, ring, counter },
+    params: { width, length },
+    workgroups: [1],
+  });
 }
