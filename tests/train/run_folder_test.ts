@@ -56,6 +56,7 @@ async function withFolder(test: (path: string) => Promise<void>): Promise<void> 
 
 const KEEP = { saveTotalLimit: 3, bestStep: undefined };
 
+/** A process that is killed while it opens a file. */
 interface Kill {
   /** Opens files until `writes` were opened; the next open never returns, as in a process that was killed there. */
   create(path: string): Promise<WritableFile>;
