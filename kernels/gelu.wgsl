@@ -1,11 +1,12 @@
-// GELU       y = x * P(x), P the normal distribution function, exactly or by a hyperbolic tangent:
-//            erf   P(x) = (1 + erf(x / sqrt(2))) / 2
-//            tanh  P(x) = (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2
+// GELU       y = x * P(x), P the normal distribution function, exactly, by a hyperbolic tangent, or by a logistic function:
+//            erf    P(x) = (1 + erf(x / sqrt(2))) / 2
+//            tanh   P(x) = (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2
+//            quick  P(x) = 1 / (1 + exp(-1.702 x))
 //
 // Shapes     count groups of four elements of any shape, the last one padded.
 // Grid       one thread per four elements, workgroups folded over x and y.
-// Entries    forward_erf, forward_tanh    write y
-//            backward_erf, backward_tanh  write or add to (params.add) dx
+// Entries    forward_erf, forward_tanh, forward_quick     write y
+//            backward_erf, backward_tanh, backward_quick  write or add to (params.add) dx
 // Numerics   f32; P is within 1.5e-7 of the exact one, and its tail, computed from erfc, does not cancel.
 // Source     Hendrycks & Gimpel 2016, arXiv:1606.08415, section 2;
 //            Abramowitz & Stegun 1964, formulas 7.1.5 and 7.1.26.
@@ -20,6 +21,7 @@ const WORKGROUP: u32 = 64u;
 const SQRT_2_OVER_PI: f32 = 0.7978845608028654;
 const SQRT_HALF: f32 = 0.7071067811865476;
 const INVERSE_SQRT_2_PI: f32 = 0.3989422804014327;
+const QUICK: f32 = 1.702;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;         // [count]
@@ -107,6 +109,44 @@ fn backward_tanh(
   let bounded = clamp(value, vec4f(-20.0), vec4f(20.0));
   let slope = SQRT_2_OVER_PI * (1.0 + 0.134145 * bounded * bounded);
   var gradient = dy[i] * 0.5 * (1.0 + tangent + bounded * slope * (1.0 - tangent * tangent));
+  if (params.add == 1u) {
+    gradient += dx[i];
+  }
+  dx[i] = gradient;
+}
+
+// exp overflows at 89; below -80 the logistic function is less than 2e-35, which a huge x would bring back.
+fn logistic(value: vec4f) -> vec4f {
+  let share = 1.0 / (1.0 + exp(-clamp(value, vec4f(-80.0), vec4f(80.0))));
+  return select(share, vec4f(), value < vec4f(-80.0));
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn forward_quick(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let i = (group.x + group.y * groups.x) * WORKGROUP + lane;
+  if (i >= params.count) {
+    return;
+  }
+  y[i] = x[i] * logistic(QUICK * x[i]);
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn backward_quick(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let i = (group.x + group.y * groups.x) * WORKGROUP + lane;
+  if (i >= params.count) {
+    return;
+  }
+  let value = clamp(x[i], vec4f(-60.0), vec4f(60.0));
+  let share = logistic(QUICK * value);
+  var gradient = dy[i] * share * (1.0 + QUICK * value * (1.0 - share));
   if (params.add == 1u) {
     gradient += dx[i];
   }

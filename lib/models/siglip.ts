@@ -195,7 +195,7 @@ export const SIGLIP_LOGIT_SPECS: readonly WeightSpec[] = [
 
 /** How vision weights are met in files: whole two-tower checkpoints, and the captioners of the Python project. */
 export const SIGLIP_VISION_FILES: LoadWeightsOptions = {
-  prefixes: ["module.vision_encoder.", "vision_encoder."],
+  roots: [{ from: "", to: "module.vision_encoder." }, { from: "", to: "vision_encoder." }],
   ignore: [
     { pattern: /(^|\.)text_model\./, reason: "the other tower" },
     { pattern: /^logit_(scale|bias)$/, reason: "belong to the contrastive loss" },

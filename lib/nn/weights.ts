@@ -20,9 +20,18 @@ export interface WeightSource {
 
 /** A tensor that a model needs. */
 export interface WeightSpec {
-  /** Name in a Hugging Face checkpoint, without any task prefix. */
+  /** Name in the Hugging Face model that has a task head, such as `model.layers.0.self_attn.q_proj.weight`. */
   name: string;
+  /** Shape as the model uses it. */
   shape: readonly number[];
+  /** True when files hold the matrix the other way round, [in, out], as GPT-2's Conv1D does. @default {false} */
+  transposed?: boolean;
+}
+
+/** A way in which names in a file differ from the model's: `from` at the beginning of a name stands there as `to`. */
+export interface NameRoot {
+  from: string;
+  to: string;
 }
 
 /** What a checkpoint may hold beyond what a model needs, and why it is left out. */
@@ -33,8 +42,11 @@ export interface IgnoredTensors {
 
 /** How a family's tensors are met in published files. */
 export interface LoadWeightsOptions {
-  /** Put before every name in some files, longest first; the first with which a needed tensor is found counts. */
-  prefixes?: readonly string[];
+  /**
+   * Other beginnings of names, for files saved with a wrapper around the model or without its task head. A name that does not
+   * begin with `from` stands as it is. Of these and the plain names, those count with which most needed tensors are found.
+   */
+  roots?: readonly NameRoot[];
   /** Tensors that may be there and are not needed. */
   ignore?: readonly IgnoredTensors[];
 }
@@ -90,28 +102,29 @@ export function matchWeights(
   specs: readonly WeightSpec[],
   options: LoadWeightsOptions = {},
 ): Map<string, string> {
-  const prefixes = [...(options.prefixes ?? []), ""];
-  const has = (prefix: string): number =>
-    specs.filter(({ name }) => source.tensors.has(prefix + name)).length;
-  const prefix = prefixes.reduce(
-    (best, candidate) => has(candidate) > has(best) ? candidate : best,
-    prefixes[0]!,
-  );
+  const roots: NameRoot[] = [{ from: "", to: "" }, ...(options.roots ?? [])];
+  const stored = (name: string, { from, to }: NameRoot): string =>
+    name.startsWith(from) ? to + name.slice(from.length) : name;
+  const has = (root: NameRoot): number =>
+    specs.filter(({ name }) => source.tensors.has(stored(name, root))).length;
+  const root = roots.reduce((best, candidate) => has(candidate) > has(best) ? candidate : best);
   const found = new Map<string, string>();
   const missing: string[] = [];
-  for (const { name, shape } of specs) {
-    const entry = source.tensors.get(prefix + name);
+  for (const { name, shape, transposed = false } of specs) {
+    const there = stored(name, root);
+    const entry = source.tensors.get(there);
     if (entry === undefined) {
-      missing.push(prefix + name);
+      missing.push(there);
       continue;
     }
-    if (entry.shape.length !== shape.length || entry.shape.some((n, i) => n !== shape[i])) {
+    const wanted = transposed ? shape.toReversed() : shape;
+    if (entry.shape.length !== shape.length || entry.shape.some((n, i) => n !== wanted[i])) {
       throw new TypeError(
-        `Cannot load "${source.name}": tensor "${prefix + name}" has shape ${describeShape(entry.shape)}, ` +
-          `expected ${describeShape(shape)}`,
+        `Cannot load "${source.name}": tensor "${there}" has shape ${describeShape(entry.shape)}, ` +
+          `expected ${describeShape(wanted)}`,
       );
     }
-    found.set(name, prefix + name);
+    found.set(name, there);
   }
   if (missing.length > 0) {
     const near = suggest(missing[0]!, source.tensors.keys());
@@ -153,20 +166,25 @@ export async function loadWeights(
   const tensors = new Map<string, Tensor>();
   const weights = new FrozenWeights(source.name, tensors);
   try {
-    for (const { name, shape } of specs) {
+    for (const { name, shape, transposed = false } of specs) {
       const stored = names.get(name)!;
       const packed = shape.length > 1 ? PACKED[source.tensors.get(stored)!.dtype] : undefined;
       if (packed === undefined) {
         const data = await source.readF32(stored);
         refuseNonFinite(source.name, stored, data);
-        tensors.set(name, tensorFrom(gpu, data, { shape, label: name }));
+        tensors.set(
+          name,
+          tensorFrom(gpu, transposed ? transpose(data, shape) : data, { shape, label: name }),
+        );
       } else {
         const bytes = await source.read(stored);
         const problem = findNonFinite(bytes, packed === "bf16" ? "BF16" : "F16");
         if (problem !== undefined) throw nonFinite(source.name, stored, problem);
         // A view of somebody's larger buffer may start at an odd byte.
         const { buffer } = bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice();
-        tensors.set(name, tensorFrom(gpu, new Uint16Array(buffer), { shape, dtype: packed, label: name }));
+        const halves = new Uint16Array(buffer);
+        const data = transposed ? transpose(halves, shape) : halves;
+        tensors.set(name, tensorFrom(gpu, data, { shape, dtype: packed, label: name }));
       }
       gpu.check();
     }
@@ -175,6 +193,18 @@ export async function loadWeights(
     throw error;
   }
   return weights;
+}
+
+/** A matrix of `shape` [rows, columns] from its transpose. */
+export function transpose<T extends Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>>(
+  values: T,
+  [rows, columns]: readonly number[],
+): T {
+  const result = new (values.constructor as new (length: number) => T)(values.length);
+  for (let column = 0; column < columns!; column++) {
+    for (let row = 0; row < rows!; row++) result[row * columns! + column] = values[column * rows! + row]!;
+  }
+  return result;
 }
 
 /** @throws {RangeError} If a value is NaN or infinite; names file and tensor. */

@@ -1,5 +1,5 @@
 /**
- * GELU, forward and backward, in both forms that checkpoints ask for.
+ * GELU, forward and backward, in the forms that checkpoints ask for.
  *
  * @module
  */
@@ -13,8 +13,8 @@ import { foldGrid } from "./grid.ts";
 const kernel = new Kernel("gelu", code);
 const WORKGROUP = 64;
 
-/** Which GELU: `"erf"` is Hugging Face's `gelu`, `"tanh"` its `gelu_new` and `gelu_pytorch_tanh`. */
-export type GeluForm = "erf" | "tanh";
+/** Which GELU: `"erf"` is Hugging Face's `gelu`, `"tanh"` its `gelu_new` and `gelu_pytorch_tanh`, `"quick"` its `quick_gelu`. */
+export type GeluForm = "erf" | "tanh" | "quick";
 
 /**
  * Records y = GELU(x), element by element, and the gradient of `x` [any shape] when asked for.
