@@ -62,7 +62,7 @@ export async function measureCaption(
   const dispatchesPerToken = plan.dispatchCount;
   generator.destroy();
   for (const each of [weights.vision, weights.decoder, weights.trainable]) each.destroy();
-  destroyTensor(weights.rope);
+  if (weights.rope !== undefined) destroyTensor(weights.rope);
   gpu.check();
   return {
     model: name,

@@ -6,6 +6,7 @@
 
 import { encodeBf16 } from "../lib/base/half.ts";
 import { Rng } from "../lib/base/rng.ts";
+import { JsonConfig } from "../lib/format/json_config.ts";
 import type { Gpu } from "../lib/gpu/device.ts";
 import { type Tensor, tensorFrom } from "../lib/gpu/tensor.ts";
 import { EMBEDDED_DECODER, EMBEDDED_ENCODER, openModelFolder } from "../lib/host/model_folders.ts";
@@ -16,11 +17,11 @@ import {
   prefixTokens,
   trainableSpecs,
 } from "../lib/models/captioner.ts";
-import { type LlamaConfig, llamaSpecs } from "../lib/models/llama.ts";
+import { decoderRope, decoderSpecs } from "../lib/models/decoder.ts";
+import { parseDecoder } from "../lib/models/decoder_families.ts";
 import { openDecoderConfig, openVisionConfig } from "../lib/models/load.ts";
 import { type SiglipVisionConfig, siglipVisionSpecs } from "../lib/models/siglip.ts";
 import { FrozenWeights, type WeightSpec } from "../lib/nn/weights.ts";
-import { ropeTable } from "../lib/ops/rope.ts";
 
 /** Tokens of a caption in every measurement. */
 export const CAPTION_TOKENS = 30;
@@ -39,22 +40,23 @@ const SIGLIP_BASE: SiglipVisionConfig = {
 };
 
 /** HuggingFaceTB/SmolLM-135M. */
-const SMOLLM_135M: LlamaConfig = {
-  hiddenSize: 576,
-  intermediateSize: 1536,
-  layers: 30,
-  heads: 9,
-  kvHeads: 3,
-  headDim: 64,
-  vocabSize: 49152,
-  maxPositions: 2048,
-  ropeTheta: 10000,
-  eps: 1e-5,
-  tied: true,
-  bosId: 0,
-  eosIds: [0],
-  padId: 0,
-};
+const SMOLLM_135M = parseDecoder(
+  new JsonConfig({
+    model_type: "llama",
+    hidden_size: 576,
+    intermediate_size: 1536,
+    num_hidden_layers: 30,
+    num_attention_heads: 9,
+    num_key_value_heads: 3,
+    vocab_size: 49152,
+    max_position_embeddings: 2048,
+    rope_theta: 10000,
+    rms_norm_eps: 1e-5,
+    tie_word_embeddings: true,
+    bos_token_id: 0,
+    eos_token_id: 0,
+  }, "SmolLM-135M"),
+);
 
 /** A captioner's shapes with a name for tables. */
 export interface BenchModel {
@@ -83,17 +85,16 @@ export async function benchModels(): Promise<BenchModel[]> {
 /** A random decoder on the GPU, matrices in bf16. */
 export interface RandomDecoder {
   decoder: FrozenWeights;
-  rope: Tensor;
+  rope: Tensor | undefined;
   /** Bytes of both. */
   sizeBytes: number;
 }
 
 /** Puts a random decoder on the GPU. */
 export function randomDecoder(gpu: Gpu, config: CaptionerConfig): RandomDecoder {
-  const decoder = randomWeights(gpu, "decoder", llamaSpecs(config.decoder));
-  const { headDim, ropeTheta: theta } = config.decoder;
-  const rope = ropeTable(gpu, { headDim, theta, maxPositions: prefixTokens(config) + CAPTION_TOKENS });
-  return { decoder, rope, sizeBytes: decoder.sizeBytes + rope.sizeBytes };
+  const decoder = randomWeights(gpu, "decoder", decoderSpecs(config.decoder));
+  const rope = decoderRope(gpu, config.decoder, { maxPositions: prefixTokens(config) + CAPTION_TOKENS });
+  return { decoder, rope, sizeBytes: decoder.sizeBytes + (rope?.sizeBytes ?? 0) };
 }
 
 /** Start values of the trainable tensors. LoRA's B is not zero, so that no product is with zeros alone. */

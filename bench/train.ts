@@ -107,7 +107,7 @@ export async function measureTraining(
   };
   engine.destroy();
   base.decoder.destroy();
-  destroyTensor(base.rope);
+  if (base.rope !== undefined) destroyTensor(base.rope);
   gpu.check();
   return result;
 }

@@ -76,7 +76,7 @@ export class CaptionGenerator {
   /**
    * Allocates the cache and records both plans.
    *
-   * @throws {RangeError} when a count is not positive, or captions would be longer than the rotary table
+   * @throws {RangeError} when a count is not positive, or captions would be longer than the decoder has positions
    * @throws {DeviceError} when the memory is refused
    */
   static async create(gpu: Gpu, options: GeneratorOptions): Promise<CaptionGenerator> {
@@ -182,6 +182,8 @@ export class CaptionGenerator {
     });
     const lengths = new Uint32Array(batchSize * numBeams).fill(P + 1);
     const positions = new Uint32Array(batchSize * numBeams).fill(P);
+    const learned = config.decoder.positions;
+    const firstRow = learned.type === "learned" ? learned.offset : 0;
     const ids = new Uint32Array(batchSize * numBeams);
     for (let n = 0; n < maxNewTokens; n++) {
       const nextTable = table.slice();
@@ -200,10 +202,13 @@ export class CaptionGenerator {
       if (searches.every((search) => search.done)) break;
       table = nextTable;
       for (
-        const [tensor, data] of [[t.ids, ids], [t.table, table], [t.lengths, lengths], [
-          t.positions,
-          positions,
-        ]] as const
+        const [tensor, data] of [
+          [t.ids, ids],
+          [t.table, table],
+          [t.lengths, lengths],
+          [t.positions, positions],
+          [t.positionRows, positions.map((position) => position + firstRow)],
+        ] as const
       ) {
         writeTensor(this.#gpu, tensor, data);
       }

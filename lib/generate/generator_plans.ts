@@ -12,15 +12,16 @@ import {
   type CaptionerWeights,
   encodeImages,
   loraOf,
+  positionLimit,
   prefixTokens,
   projectFeatures,
+  rotate,
 } from "../models/captioner.ts";
-import { llama, llamaHead } from "../models/llama.ts";
+import { decoder, decoderHead, embedTokens } from "../models/decoder.ts";
 import { attention } from "../ops/attention.ts";
 import { attentionDecode, writeCache } from "../ops/attention_decode.ts";
 import { embedding } from "../ops/embedding.ts";
 import { logits } from "../ops/lm_head_loss.ts";
-import { rope } from "../ops/rope.ts";
 import { logSoftmaxTopK } from "../ops/top_k.ts";
 
 /** What a generator is built for. */
@@ -37,7 +38,7 @@ export interface GeneratorOptions {
   features: boolean;
 }
 
-/** @throws {RangeError} when a count is not positive, or captions would be longer than the rotary table */
+/** @throws {RangeError} when a count is not positive, or captions would be longer than the decoder has positions */
 export function checkGeneratorOptions(
   { config, weights, batchSize, numBeams, maxNewTokens }: GeneratorOptions,
 ): void {
@@ -48,11 +49,12 @@ export function checkGeneratorOptions(
   }
   // The last token is never run through the decoder.
   const P = prefixTokens(config);
-  const most = weights.rope.dim(0) - P + 1;
+  const limit = positionLimit(config, weights);
+  const most = limit - P + 1;
   if (maxNewTokens > most) {
     throw new RangeError(
       `Cannot generate captions of ${maxNewTokens} tokens after ${P} image tokens: the decoder was loaded for ` +
-        `${weights.rope.dim(0)} positions, which leaves ${most}`,
+        `${limit} positions, which leaves ${most}`,
     );
   }
 }
@@ -78,6 +80,8 @@ export interface GeneratorTensors {
   table: Tensor;
   lengths: Tensor;
   positions: Tensor;
+  /** Rows of the position table, where positions are learned. */
+  positionRows: Tensor;
   slots: Tensor;
   imageSlots: Tensor;
   start: Tensor;
@@ -106,6 +110,7 @@ export function allocateTensors(gpu: Gpu, options: GeneratorOptions): GeneratorT
     table: u32([rows, M], "cache table"),
     lengths: u32([rows], "lengths"),
     positions: u32([rows], "positions"),
+    positionRows: u32([rows], "position rows"),
     slots: tensorFrom(gpu, Uint32Array.from({ length: rows }, (_, row) => row), { label: "slots" }),
     imageSlots: tensorFrom(gpu, Uint32Array.from({ length: B }, (_, b) => b * numBeams), {
       label: "image slots",
@@ -125,7 +130,7 @@ export function allocateTensors(gpu: Gpu, options: GeneratorOptions): GeneratorT
 
 function recordOutputs(r: Recorder, hidden: Tensor, options: GeneratorOptions): Outputs {
   const { config, weights } = options;
-  const scores = r.keep(logits(r, hidden, llamaHead(weights.decoder, config.decoder)));
+  const scores = r.keep(logits(r, hidden, decoderHead(weights.decoder, config.decoder)));
   const { values, ids } = logSoftmaxTopK(r, scores, { k: candidateCount(options) });
   return { logits: scores, values: r.keep(values), ids: r.keep(ids) };
 }
@@ -137,16 +142,16 @@ export function recordPrefill(r: Recorder, options: GeneratorOptions, t: Generat
   const features = options.features ? t.images : encodeImages(r, weights, t.images, config);
   const prefix = projectFeatures(r, weights, features, { config });
   const P = prefixTokens(config);
-  const hidden = llama(r, weights.decoder, prefix, {
+  const hidden = decoder(r, weights.decoder, prefix, {
     config: config.decoder,
     lora: loraOf(weights, config),
     attend: (layer) => (q, k, v) => {
-      const keys = rope(r, k, weights.rope, { heads: kvHeads, headDim });
+      const keys = rotate(r, k, weights.rope, { heads: kvHeads, headDim });
       const { k: kCache, v: vCache } = t.caches[layer]!;
       const place = { slots: t.imageSlots, positions: t.start };
       writeCache(r, keys, kCache, place);
       writeCache(r, v, vCache, place);
-      const queries = rope(r, q, weights.rope, { heads, headDim });
+      const queries = rotate(r, q, weights.rope, { heads, headDim });
       return attention(r, queries, keys, v, { heads, kvHeads, headDim, causal: true });
     },
   });
@@ -159,18 +164,19 @@ export function recordDecode(r: Recorder, options: GeneratorOptions, t: Generato
   const { config, weights } = options;
   const { heads, kvHeads, headDim } = config.decoder;
   const rows = t.ids.size;
-  const embedded = embedding(r, t.ids, weights.decoder.get("model.embed_tokens.weight"));
-  const hidden = llama(r, weights.decoder, embedded, {
+  const embedded = embedTokens(r, weights.decoder, t.ids, config.decoder);
+  const hidden = decoder(r, weights.decoder, embedded, {
     config: config.decoder,
     lora: loraOf(weights, config),
+    positionRows: t.positionRows,
     attend: (layer) => (q, k, v) => {
       const { positions, slots, table, lengths } = t;
-      const rotate = (x: Tensor, count: number): Tensor =>
-        rope(r, x.reshape(rows, 1, count * headDim), weights.rope, { heads: count, headDim, positions });
+      const rotateNew = (x: Tensor, count: number): Tensor =>
+        rotate(r, x.reshape(rows, 1, count * headDim), weights.rope, { heads: count, headDim, positions });
       const { k: kCache, v: vCache } = t.caches[layer]!;
-      writeCache(r, rotate(k, kvHeads), kCache, { slots, positions });
+      writeCache(r, rotateNew(k, kvHeads), kCache, { slots, positions });
       writeCache(r, v.reshape(rows, 1, kvHeads * headDim), vCache, { slots, positions });
-      const queries = rotate(q, heads).reshape(rows, heads * headDim);
+      const queries = rotateNew(q, heads).reshape(rows, heads * headDim);
       return attentionDecode(r, queries, kCache, vCache, { heads, kvHeads, headDim, table, lengths });
     },
   });

@@ -19,7 +19,7 @@ import {
   projectFeatures,
   trainableSpecs,
 } from "../models/captioner.ts";
-import { llamaHead } from "../models/llama.ts";
+import { decoderHead } from "../models/decoder.ts";
 import { loadDecoderModel, loadVisionModel, openDecoderConfig, openVisionConfig } from "../models/load.ts";
 import { ParameterSet } from "../nn/parameters.ts";
 import { lmHeadLoss, logits } from "../ops/lm_head_loss.ts";
@@ -198,7 +198,7 @@ async function compareGraph(
   const features = r.keep(encodeImages(r, weights, inputs.pixels, config));
   const prefix = r.keep(projectFeatures(r, weights, features, { config }));
   const hidden = decodeHidden(r, weights, { prefix, inputIds: inputs.ids }, { config });
-  const head = llamaHead(weights.decoder, config.decoder);
+  const head = decoderHead(weights.decoder, config.decoder);
   const scores = r.keep(logits(r, hidden.reshape(B * (P + T), config.decoder.hiddenSize), head));
   const textRows = gatherTextRows(r, hidden, { prefixTokens: P });
   lmHeadLoss(r, textRows, head, inputs.labels, { lossOut: inputs.lossOut });

@@ -11,7 +11,8 @@ import { JsonConfig } from "../format/json_config.ts";
 import { openGpu } from "../gpu/device.ts";
 import { parseProcessorConfig } from "../image/processor.ts";
 import type { CaptionerConfig } from "../models/captioner.ts";
-import { llamaSpecs, parseLlama } from "../models/llama.ts";
+import { decoderSpecs } from "../models/decoder.ts";
+import { parseDecoder } from "../models/decoder_families.ts";
 import {
   parseSiglipText,
   parseSiglipVision,
@@ -129,7 +130,7 @@ export async function pretrainTiny(options: PretrainTinyOptions): Promise<void> 
   const siglip = JsonConfig.parse(JSON.stringify(SIGLIP_CONFIG), "siglip/config.json");
   const captioner: CaptionerConfig = {
     vision: parseSiglipVision(siglip),
-    decoder: parseLlama(JsonConfig.parse(JSON.stringify(LLAMA_CONFIG), "llama/config.json")),
+    decoder: parseDecoder(JsonConfig.parse(JSON.stringify(LLAMA_CONFIG), "llama/config.json")),
     projection: { type: "linear" },
     lora: { rank: 0, alpha: 1, dropout: 0, targetModules: [] },
     unfrozenVisionLayers: 0,
@@ -304,7 +305,7 @@ async function save(options: PretrainTinyOptions, saved: Saved): Promise<void> {
     `${dir}/siglip/README.md`,
     modelCard("SigLIP (vision and text tower)", phases),
   );
-  await Deno.writeFile(`${dir}/llama/model.safetensors`, pack(llamaSpecs(captioner.decoder)));
+  await Deno.writeFile(`${dir}/llama/model.safetensors`, pack(decoderSpecs(captioner.decoder)));
   await Deno.writeTextFile(`${dir}/llama/config.json`, json(LLAMA_CONFIG));
   await Deno.writeTextFile(`${dir}/llama/README.md`, modelCard("Llama", phases));
   await Deno.writeTextFile(`${dir}/${PHASES}`, json(phases));

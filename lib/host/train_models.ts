@@ -12,7 +12,6 @@ import { outputSize, parseProcessorConfig, type ProcessorConfig } from "../image
 import {
   type CaptionerConfig,
   initialValues,
-  type LoraConfig,
   type ProjectionConfig,
   trainableSpecs,
   VISION_PREFIX,
@@ -20,6 +19,7 @@ import {
 import { type CaptionerFolderConfig, checkCaptionerConfig } from "../models/captioner_config.ts";
 import { readCaptionerConfig, readTrained } from "../models/captioner_files.ts";
 import { openDecoderConfig, openVisionConfig } from "../models/load.ts";
+import type { LoraConfig } from "../models/lora.ts";
 import { SIGLIP_VISION_FILES } from "../models/siglip.ts";
 import { matchWeights } from "../nn/weights.ts";
 import { type CaptionTokenizer, loadTokenizer } from "../text/tokenizer.ts";

@@ -5,7 +5,8 @@
  */
 
 import type { Gpu } from "../gpu/device.ts";
-import type { LoraConfig, ProjectionConfig } from "../models/captioner.ts";
+import type { ProjectionConfig } from "../models/captioner.ts";
+import type { LoraConfig } from "../models/lora.ts";
 import type { Evaluation } from "../train/evaluation.ts";
 import type { StopReason } from "../train/trainer_state.ts";
 import type { DataRow, TrainData } from "./train_data.ts";

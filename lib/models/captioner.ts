@@ -14,11 +14,11 @@ import { overlayWeights, type WeightSource, type WeightSpec } from "../nn/weight
 import { assemblePrefix } from "../ops/prefix.ts";
 import { attention } from "../ops/attention.ts";
 import { dropout, type DropoutSite } from "../ops/dropout.ts";
-import { embedding } from "../ops/embedding.ts";
 import { gelu } from "../ops/gelu.ts";
 import { linear, type Lora } from "../ops/linear.ts";
-import { rope } from "../ops/rope.ts";
-import { type LinearModule, llama, type LlamaConfig, llamaLinears } from "./llama.ts";
+import { rope, type RopeOptions } from "../ops/rope.ts";
+import { decoder, type DecoderConfig, embedTokens } from "./decoder.ts";
+import { type LoraConfig, loraModules, loraNames } from "./lora.ts";
 import { patchCount, siglipVision, type SiglipVisionConfig, visionLayerSpecs } from "./siglip.ts";
 
 /** Form of the trainable map from vision width to decoder width. */
@@ -26,30 +26,16 @@ export type ProjectionConfig =
   | { type: "linear" }
   | { type: "mlp"; hiddenSize: number; dropout: number };
 
-/** Low-rank updates of the decoder's linear layers. Source: Hu et al. 2021, arXiv:2106.09685. */
-export interface LoraConfig {
-  /** R. */
-  rank: number;
-  /** The update is scaled by alpha / R. */
-  alpha: number;
-  /** Probability with which an input of A is dropped while training. */
-  dropout: number;
-  /** Last parts of module paths, such as `q_proj`. */
-  targetModules: readonly string[];
-}
-
 /** Everything that decides a captioner's graph. */
 export interface CaptionerConfig {
   vision: SiglipVisionConfig;
-  decoder: LlamaConfig;
+  decoder: DecoderConfig;
   projection: ProjectionConfig;
   lora: LoraConfig;
   /** How many of the last vision layers are trained. */
   unfrozenVisionLayers: number;
 }
 
-/** Where decoder tensors stand in PEFT's and the Python project's files. */
-export const DECODER_PREFIX = "language_model.base_model.model.";
 /** Where vision tensors stand in the Python project's files. */
 export const VISION_PREFIX = "vision_encoder.";
 
@@ -61,28 +47,6 @@ export interface TrainableSpec extends WeightSpec {
   group: TrainableGroup;
   /** Bound of the uniform start, or 0 for zeros; `undefined` where it starts from the checkpoint. */
   initBound: number | undefined;
-}
-
-/** Names of a module's LoRA pair. */
-export function loraNames(module: string): { a: string; b: string } {
-  return { a: `${DECODER_PREFIX}${module}.lora_A.weight`, b: `${DECODER_PREFIX}${module}.lora_B.weight` };
-}
-
-/**
- * The decoder modules that LoRA adapts.
- *
- * @throws {RangeError} when a target names no module
- */
-export function loraModules(config: LlamaConfig, lora: LoraConfig): LinearModule[] {
-  const modules = llamaLinears(config);
-  const unknown = lora.targetModules.find((target) =>
-    !modules.some(({ path }) => path.endsWith(`.${target}`))
-  );
-  if (unknown !== undefined) {
-    const names = [...new Set(modules.map(({ path }) => path.split(".").at(-1)!))];
-    throw new RangeError(`Cannot add LoRA to "${unknown}": the decoder has ${names.join(", ")}`);
-  }
-  return modules.filter(({ path }) => lora.targetModules.some((target) => path.endsWith(`.${target}`)));
 }
 
 /** The projection's tensors. */
@@ -110,17 +74,15 @@ export function projectionSpecs(config: CaptionerConfig): TrainableSpec[] {
 /** Every trainable tensor, by group: projection, LoRA pairs, unfrozen vision layers. */
 export function trainableSpecs(config: CaptionerConfig): TrainableSpec[] {
   const { lora, vision, unfrozenVisionLayers } = config;
-  const pairs = lora.rank === 0
-    ? []
-    : loraModules(config.decoder, lora).flatMap((module): TrainableSpec[] => {
-      const names = loraNames(module.path);
-      // PEFT: A as torch.nn.Linear (Kaiming uniform with a = sqrt 5), B zero, so that training starts from the base model.
-      const initBound = 1 / Math.sqrt(module.inFeatures);
-      return [
-        { name: names.a, shape: [lora.rank, module.inFeatures], group: "lora", initBound },
-        { name: names.b, shape: [module.outFeatures, lora.rank], group: "lora", initBound: 0 },
-      ];
-    });
+  const pairs = loraModules(config.decoder, lora).flatMap((module): TrainableSpec[] => {
+    const names = loraNames(module.path);
+    // PEFT: A as torch.nn.Linear (Kaiming uniform with a = sqrt 5), B zero, so that training starts from the base model.
+    const initBound = 1 / Math.sqrt(module.inFeatures);
+    return [
+      { name: names.a, shape: [module.rank, module.inFeatures], group: "lora", initBound },
+      { name: names.b, shape: [module.outFeatures, module.rank], group: "lora", initBound: 0 },
+    ];
+  });
   if (unfrozenVisionLayers > vision.layers) {
     throw new RangeError(
       `Cannot unfreeze ${unfrozenVisionLayers} vision layers: the encoder has ${vision.layers}`,
@@ -155,8 +117,8 @@ export interface CaptionerWeights {
   decoder: WeightSource;
   /** Projection, LoRA and unfrozen vision tensors under their {@linkcode TrainableSpec} names. */
   trainable: WeightSource;
-  /** cos and sin of the rotary embedding, [maxPositions, Dh]. */
-  rope: Tensor;
+  /** cos and sin of the rotary embedding, [maxPositions, Dh]; `undefined` where positions are learned. */
+  rope: Tensor | undefined;
 }
 
 /** Random numbers of dropout while training: `undefined` when captioning. */
@@ -206,21 +168,31 @@ export function loraOf(
   config: CaptionerConfig,
   dropoutSeed?: DropoutSeed,
 ): (module: string) => Lora | undefined {
-  const { lora } = config;
-  if (lora.rank === 0) return () => undefined;
-  const sites = new Map(loraModules(config.decoder, lora).map(({ path }, i) => [path, i + 1]));
-  return (module) => {
-    const site = sites.get(module);
-    if (site === undefined) return undefined;
-    const names = loraNames(module);
-    const dropped = dropoutSite(dropoutSeed, lora.dropout, site);
+  const modules = new Map(
+    loraModules(config.decoder, config.lora).map((module, i) => [module.path, { ...module, site: i + 1 }]),
+  );
+  return (path) => {
+    const module = modules.get(path);
+    if (module === undefined) return undefined;
+    const names = loraNames(path);
+    const dropped = dropoutSite(dropoutSeed, config.lora.dropout, module.site);
     return {
       a: w.trainable.get(names.a),
       b: w.trainable.get(names.b),
-      scale: lora.alpha / lora.rank,
+      scale: module.scale,
       ...(dropped === undefined ? {} : { dropout: dropped }),
     };
   };
+}
+
+/** Records the rotation of queries or keys; without a table they go on as they are. */
+export function rotate(r: Recorder, x: Tensor, table: Tensor | undefined, options: RopeOptions): Tensor {
+  return table === undefined ? x : rope(r, x, table, options);
+}
+
+/** Positions that a captioner was loaded for. */
+export function positionLimit(config: CaptionerConfig, w: Pick<CaptionerWeights, "rope">): number {
+  return w.rope?.dim(0) ?? config.decoder.maxPositions;
 }
 
 /** Options of {@linkcode decodeHidden}. */
@@ -239,17 +211,23 @@ export function decodeHidden(
 ): Tensor {
   const { config, dropoutSeed } = options;
   const { heads, kvHeads, headDim } = config.decoder;
-  const text = embedding(r, inputs.inputIds, w.decoder.get("model.embed_tokens.weight"));
+  const text = embedTokens(r, w.decoder, inputs.inputIds, config.decoder);
   const sequence = assemblePrefix(r, inputs.prefix, text);
   const attend = (q: Tensor, k: Tensor, v: Tensor): Tensor =>
-    attention(r, rope(r, q, w.rope, { heads, headDim }), rope(r, k, w.rope, { heads: kvHeads, headDim }), v, {
-      heads,
-      kvHeads,
-      headDim,
-      causal: true,
-    });
+    attention(
+      r,
+      rotate(r, q, w.rope, { heads, headDim }),
+      rotate(r, k, w.rope, { heads: kvHeads, headDim }),
+      v,
+      {
+        heads,
+        kvHeads,
+        headDim,
+        causal: true,
+      },
+    );
   const lora = loraOf(w, config, dropoutSeed);
-  return llama(r, w.decoder, sequence, { config: config.decoder, lora, attend: () => attend });
+  return decoder(r, w.decoder, sequence, { config: config.decoder, lora, attend: () => attend });
 }
 
 /** Prefix tokens of one image: P. */

@@ -10,7 +10,8 @@
 import { describeError } from "../base/errors.ts";
 import { formatJson, type JsonObject } from "../format/json.ts";
 import type { JsonConfig } from "../format/json_config.ts";
-import type { LoraConfig, ProjectionConfig } from "./captioner.ts";
+import type { ProjectionConfig } from "./captioner.ts";
+import type { LoraConfig } from "./lora.ts";
 
 /** `model_type` in the file. */
 export const CAPTIONER_MODEL_TYPE = "distilvit_captioner";
@@ -101,6 +102,12 @@ export function checkCaptionerConfig(config: CaptionerFolderConfig): void {
   if (lora.rank > 0) {
     requireNumber("LoRA alpha", lora.alpha, { min: 0 });
     requireNumber("LoRA dropout", lora.dropout, { min: 0, below: 1 });
+    for (const [module, rank] of Object.entries(lora.rankPattern ?? {})) {
+      requireNumber(`LoRA rank of "${module}"`, rank, { min: 1, whole: true });
+    }
+    for (const [module, alpha] of Object.entries(lora.alphaPattern ?? {})) {
+      requireNumber(`LoRA alpha of "${module}"`, alpha, { min: 0 });
+    }
     if (lora.targetModules.length === 0) {
       throw new RangeError("LoRA has no target modules; name some, or use rank 0");
     }
@@ -125,11 +132,28 @@ function parseLora(json: JsonConfig | undefined): LoraConfig {
     alpha: json.number("alpha"),
     dropout: json.number("dropout"),
     targetModules: json.strings("target_modules"),
+    ...patterns(json.optionalObject("rank_pattern"), json.optionalObject("alpha_pattern")),
+    ...(json.optionalBoolean("use_rslora") ? { useRslora: true } : {}),
   };
 }
 
+function patterns(rank: JsonConfig | undefined, alpha: JsonConfig | undefined): Partial<LoraConfig> {
+  const read = (json: JsonConfig): Record<string, number> =>
+    Object.fromEntries(Object.keys(json.fields).map((key) => [key, json.number(key)]));
+  return { ...(rank && { rankPattern: read(rank) }), ...(alpha && { alphaPattern: read(alpha) }) };
+}
+
 function formatLora(lora: LoraConfig): JsonObject {
-  return { r: lora.rank, alpha: lora.alpha, dropout: lora.dropout, target_modules: [...lora.targetModules] };
+  const { rankPattern, alphaPattern, useRslora } = lora;
+  return {
+    r: lora.rank,
+    alpha: lora.alpha,
+    dropout: lora.dropout,
+    target_modules: [...lora.targetModules],
+    ...(rankPattern && { rank_pattern: { ...rankPattern } }),
+    ...(alphaPattern && { alpha_pattern: { ...alphaPattern } }),
+    ...(useRslora && { use_rslora: true }),
+  };
 }
 
 function requireNumber(

@@ -11,8 +11,9 @@ import { findNonFinite } from "../format/checkpoint.ts";
 import { JsonConfig } from "../format/json_config.ts";
 import { encodeAdapter, openAdapter, PEFT_PREFIX } from "../format/peft.ts";
 import { openSafetensors, type TensorSource, writeSafetensors } from "../format/safetensors.ts";
-import { DECODER_PREFIX, VISION_PREFIX } from "./captioner.ts";
+import { VISION_PREFIX } from "./captioner.ts";
 import { type CaptionerFolderConfig, parseCaptionerConfig } from "./captioner_config.ts";
+import { DECODER_PREFIX } from "./lora.ts";
 
 /** Trained tensors under their `TrainableSpec` names. */
 export type TrainedTensors = Map<string, { shape: readonly number[]; data: Float32Array<ArrayBufferLike> }>;

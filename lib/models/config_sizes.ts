@@ -8,7 +8,8 @@ import type { JsonConfig } from "../format/json_config.ts";
 
 /** Largest width, count of rows or positions that is believed. */
 const MAX_SIZE = 2 ** 24;
-/** Most layers. */
+/** Keys that count layers, and the most there may be. */
+const LAYER_KEYS = ["num_hidden_layers", "n_layer"];
 const MAX_LAYERS = 1024;
 
 /**
@@ -19,7 +20,7 @@ const MAX_LAYERS = 1024;
  */
 export function readSize(config: JsonConfig, key: string, fallback?: number): number {
   const value = fallback === undefined ? config.integer(key) : config.optionalInteger(key) ?? fallback;
-  const most = key === "num_hidden_layers" ? MAX_LAYERS : MAX_SIZE;
+  const most = LAYER_KEYS.includes(key) ? MAX_LAYERS : MAX_SIZE;
   if (value < 1 || value > most) {
     throw new RangeError(`Cannot use "${config.name}": "${key}" is ${value}, expected 1 to ${most}`);
   }

@@ -11,8 +11,9 @@ import { JsonConfig } from "../format/json_config.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { destroyTensor, type Tensor } from "../gpu/tensor.ts";
 import { type FrozenWeights, loadWeights } from "../nn/weights.ts";
-import { ropeTable, type RopeTableOptions } from "../ops/rope.ts";
-import { type LlamaConfig, llamaFiles, llamaSpecs, parseLlama } from "./llama.ts";
+import type { RopeTableOptions } from "../ops/rope.ts";
+import { type DecoderConfig, decoderFiles, decoderRope, decoderSpecs } from "./decoder.ts";
+import { parseDecoder } from "./decoder_families.ts";
 import {
   parseSiglipVision,
   SIGLIP_VISION_FILES,
@@ -28,10 +29,10 @@ export interface VisionModel {
 
 /** A decoder on the GPU with its table of rotary angles. */
 export interface DecoderModel {
-  config: LlamaConfig;
+  config: DecoderConfig;
   weights: FrozenWeights;
-  /** cos and sin halves, [maxPositions, Dh]. */
-  rope: Tensor;
+  /** cos and sin halves, [maxPositions, Dh]; `undefined` where positions are learned. */
+  rope: Tensor | undefined;
   /** Frees weights and table. */
   destroy(): void;
 }
@@ -49,8 +50,8 @@ export async function openVisionConfig(folder: FileFolder): Promise<SiglipVision
 }
 
 /** Reads the sizes of a decoder without its weights. */
-export async function openDecoderConfig(folder: FileFolder): Promise<LlamaConfig> {
-  return parseLlama(await openConfig(folder));
+export async function openDecoderConfig(folder: FileFolder): Promise<DecoderConfig> {
+  return parseDecoder(await openConfig(folder));
 }
 
 /** Loads a vision encoder's weights in their own precision. Errors as {@linkcode loadWeights}. */
@@ -82,20 +83,26 @@ export async function loadDecoderModel(
         `${config.maxPositions}; use a shorter --max-length or another encoder`,
     );
   }
+  if (config.slidingWindow !== undefined && options.maxPositions > config.slidingWindow) {
+    throw new RangeError(
+      `Cannot run "${folder.name}" on ${options.maxPositions} positions (image patches and text): its queries see only the last ` +
+        `${config.slidingWindow} ("sliding_window"), which is not supported for longer sequences; use a shorter --max-length`,
+    );
+  }
   const weights = await loadWeights(
     gpu,
     await openCheckpoint(folder),
-    llamaSpecs(config),
-    llamaFiles(config),
+    decoderSpecs(config),
+    decoderFiles(config),
   );
-  const rope = ropeTable(gpu, { headDim: config.headDim, theta: config.ropeTheta, ...options });
+  const rope = decoderRope(gpu, config, options);
   return {
     config,
     weights,
     rope,
     destroy: () => {
       weights.destroy();
-      destroyTensor(rope);
+      if (rope !== undefined) destroyTensor(rope);
     },
   };
 }

@@ -6,7 +6,7 @@
 
 import type { MatmulShape } from "../ops/matmul_tune.ts";
 import { type CaptionerConfig, prefixTokens } from "./captioner.ts";
-import { llamaLinears } from "./llama.ts";
+import { decoderLinears } from "./decoder.ts";
 
 /** Size of a step. */
 export interface StepSize {
@@ -28,7 +28,7 @@ export function stepMatmuls(config: CaptionerConfig, size: StepSize): MatmulShap
   const add = (shape: MatmulShape): void => {
     shapes.set(JSON.stringify(shape), shape);
   };
-  for (const { inFeatures: K, outFeatures: N } of llamaLinears(decoder)) {
+  for (const { inFeatures: K, outFeatures: N } of decoderLinears(decoder)) {
     add({ layout: "NT", M, N, K, bType: weights });
     add({ layout: "NN", M, N: K, K: N, bType: weights });
   }

@@ -26,7 +26,7 @@ import {
   type TrainableGroup,
   trainableSpecs,
 } from "../models/captioner.ts";
-import { llamaHead } from "../models/llama.ts";
+import { decoderHead } from "../models/decoder.ts";
 import { findNonFiniteGradient, type ParameterGroup, ParameterSet } from "../nn/parameters.ts";
 import { createOptimizerState, recordOptimizerStep, writeOptimizerState } from "../ops/adamw.ts";
 import { lmHeadLoss } from "../ops/lm_head_loss.ts";
@@ -84,7 +84,7 @@ export async function createTrainingEngine(
   const lossSum = createTensor(gpu, [1], { label: "loss sum" });
   const evalLoss = createTensor(gpu, [2], { label: "evaluation loss" });
   const weights: CaptionerWeights = { ...options.models, trainable: set };
-  const head = llamaHead(weights.decoder, decoder);
+  const head = decoderHead(weights.decoder, decoder);
 
   const recordLoss = (r: Recorder, training: boolean): void => {
     const visionFeatures = options.features ? images : encodeImages(r, weights, images, config);

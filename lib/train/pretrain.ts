@@ -21,7 +21,7 @@ import {
   projectFeatures,
   projectionSpecs,
 } from "../models/captioner.ts";
-import { llamaHead, llamaSpecs } from "../models/llama.ts";
+import { decoderHead, decoderRope, decoderSpecs } from "../models/decoder.ts";
 import {
   SIGLIP_LOGIT_SPECS,
   siglipHeadSpecs,
@@ -38,7 +38,6 @@ import { append } from "../ops/append.ts";
 import { createOptimizerState, recordOptimizerStep, writeOptimizerState } from "../ops/adamw.ts";
 import { lmHeadLoss } from "../ops/lm_head_loss.ts";
 import { gatherTextRows } from "../ops/prefix.ts";
-import { ropeTable } from "../ops/rope.ts";
 import { sigmoidContrastiveLoss } from "../ops/sigmoid_contrastive_loss.ts";
 
 /** Sizes of the models and of a step. */
@@ -137,11 +136,7 @@ export class Pretrainer {
       labels: createTensor(gpu, [B * T], { dtype: "i32", label: "labels" }),
       textIds: createTensor(gpu, [B, text.maxPositions], { dtype: "u32", label: "textIds" }),
     };
-    const rope = ropeTable(gpu, {
-      headDim: captioner.decoder.headDim,
-      theta: captioner.decoder.ropeTheta,
-      maxPositions: P + T,
-    });
+    const rope = decoderRope(gpu, captioner.decoder, { maxPositions: P + T });
     const weights: CaptionerWeights = { vision: set, decoder: set, trainable: set, rope };
     const r = new Recorder(gpu, true);
     const states = siglipVision(r, set, inputs.pixelValues, captioner.vision);
@@ -149,7 +144,7 @@ export class Pretrainer {
     const hidden = decodeHidden(r, weights, { prefix, inputIds: inputs.inputIds }, { config: captioner });
     const rows = gatherTextRows(r, hidden, { prefixTokens: P });
     const captionLoss = createTensor(gpu, [2], { label: "caption loss" });
-    lmHeadLoss(r, rows, llamaHead(set, captioner.decoder), inputs.labels, { lossOut: captionLoss });
+    lmHeadLoss(r, rows, decoderHead(set, captioner.decoder), inputs.labels, { lossOut: captionLoss });
     const imageEmbeds = siglipPool(r, set, states, captioner.vision);
     const textEmbeds = siglipText(r, set, inputs.textIds, text);
     const contrastive = createTensor(gpu, [1], { label: "contrastive loss" });
@@ -225,6 +220,6 @@ export function pretrainSpecs({ captioner, text }: PretrainConfig): WeightSpec[]
     ...siglipTextSpecs(text),
     ...SIGLIP_LOGIT_SPECS,
     ...projectionSpecs(captioner),
-    ...llamaSpecs(captioner.decoder),
+    ...decoderSpecs(captioner.decoder),
   ];
 }

@@ -8,7 +8,8 @@ import { type TensorData, writeSafetensors } from "../../lib/format/safetensors.
 import { resolveModelFolder } from "../../lib/host/model_folders.ts";
 import { formatCaptionerConfig } from "../../lib/models/captioner_config.ts";
 import { readCaptionerConfig, readTrained } from "../../lib/models/captioner_files.ts";
-import { llamaSpecs, parseLlama } from "../../lib/models/llama.ts";
+import { decoderSpecs } from "../../lib/models/decoder.ts";
+import { parseDecoder } from "../../lib/models/decoder_families.ts";
 import { loadDecoderModel, loadVisionModel, openDecoderConfig } from "../../lib/models/load.ts";
 import { parseSiglipText, parseSiglipVision, siglipVisionSpecs } from "../../lib/models/siglip.ts";
 import type { WeightSpec } from "../../lib/nn/weights.ts";
@@ -53,7 +54,7 @@ function decoderFolder(
   change: (tensors: Tensors) => void = () => {},
   damage: (bytes: Uint8Array<ArrayBuffer>) => Uint8Array = (bytes) => bytes,
 ): FileFolder {
-  const tensors = randomTensors(llamaSpecs(parseLlama(json(LLAMA))));
+  const tensors = randomTensors(decoderSpecs(parseDecoder(json(LLAMA))));
   change(tensors);
   const files = [["config.json", bytesOf(LLAMA)], ["model.safetensors", damage(writeSafetensors(tensors))]];
   return memoryFolder("m", new Map(files as [string, Uint8Array][]));
@@ -202,7 +203,7 @@ Deno.test("truncated and oversized files, and headers that promise what is not t
 });
 
 Deno.test("an index that names a shard that is not there says what is lost with it", async () => {
-  const tensors = [...randomTensors(llamaSpecs(parseLlama(json(LLAMA))))];
+  const tensors = [...randomTensors(decoderSpecs(parseDecoder(json(LLAMA))))];
   const shards = [tensors.slice(0, 9), tensors.slice(9)].map((part) => writeSafetensors(new Map(part)));
   const names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
   const weight_map = Object.fromEntries(tensors.map(([name], i) => [name, names[i < 9 ? 0 : 1]]));
@@ -246,12 +247,12 @@ Deno.test("what a decoder's configuration asks for and is not done is refused by
     [{ hidden_size: null }, /"hidden_size" is missing, expected a whole number$/],
   ];
   for (const [fields, message] of cases) {
-    assert.throws(() => parseLlama(json({ ...LLAMA, ...fields })), { name: "RangeError", message });
+    assert.throws(() => parseDecoder(json({ ...LLAMA, ...fields })), { name: "RangeError", message });
   }
   for (
     const fields of [{ hidden_size: "12" }, { hidden_size: 12.5 }, { eos_token_id: "2" }, { rope_scaling: 8 }]
   ) {
-    assert.throws(() => parseLlama(json({ ...LLAMA, ...fields })), {
+    assert.throws(() => parseDecoder(json({ ...LLAMA, ...fields })), {
       name: "TypeError",
       message: /config\.json/,
     });
@@ -259,13 +260,19 @@ Deno.test("what a decoder's configuration asks for and is not done is refused by
 });
 
 Deno.test("harmless spellings of a decoder's configuration are read", () => {
-  const parse = (fields: object) => parseLlama(json({ ...LLAMA, ...fields }));
+  const parse = (fields: object) => parseDecoder(json({ ...LLAMA, ...fields }));
   assert.equal(parse({}).headDim, 4);
   assert.equal(parse({ head_dim: 8 }).headDim, 8);
   assert.equal(parse({ head_dim: null }).headDim, 4);
-  assert.equal(parse({ rope_scaling: null }).ropeTheta, 10000);
-  assert.equal(parse({ rope_scaling: { type: "default" }, rope_theta: 7 }).ropeTheta, 7);
-  assert.equal(parse({ rope_parameters: { rope_type: "default", rope_theta: 5e5 } }).ropeTheta, 5e5);
+  assert.deepEqual(parse({ rope_scaling: null }).positions, { type: "rotary", theta: 10000 });
+  assert.deepEqual(parse({ rope_scaling: { type: "default" }, rope_theta: 7 }).positions, {
+    type: "rotary",
+    theta: 7,
+  });
+  assert.deepEqual(parse({ rope_parameters: { rope_type: "default", rope_theta: 5e5 } }).positions, {
+    type: "rotary",
+    theta: 5e5,
+  });
   assert.deepEqual(parse({ eos_token_id: [2, 7] }).eosIds, [2, 7]);
   assert.deepEqual(parse({ eos_token_id: 0 }).eosIds, [0]);
   assert.deepEqual(parse({}).eosIds, []);

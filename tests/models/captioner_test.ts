@@ -12,20 +12,17 @@ import {
   prefixTokens,
   projectFeatures,
 } from "../../lib/models/captioner.ts";
-import { llamaHead } from "../../lib/models/llama.ts";
+import { decoderHead } from "../../lib/models/decoder.ts";
+import { defaultLoraTargets } from "../../lib/models/decoder_families.ts";
 import { lmHeadLoss, logits } from "../../lib/ops/lm_head_loss.ts";
 import { gatherTextRows } from "../../lib/ops/prefix.ts";
 import { referenceSearch } from "../reference/beam_search.ts";
-import {
-  referenceFeatures,
-  referenceLogits,
-  referenceLoss,
-  referencePrefix,
-  type ReferenceWeights,
-} from "../reference/captioner.ts";
+import { referenceFeatures, referenceLoss, referencePrefix } from "../reference/captioner.ts";
+import { referenceLogits } from "../reference/decoders.ts";
+import type { ReferenceWeights } from "../reference/layers.ts";
 import { assertClose } from "../support/close.ts";
 import { randomValues, testGpu } from "../support/gpu.ts";
-import { createTinyCaptioner, ODD_CONFIG, type TinyCaptioner } from "./tiny_captioner.ts";
+import { createTinyCaptioner, ODD_CONFIG, oddDecoder, type TinyCaptioner } from "./tiny_captioner.ts";
 
 const [B, T, I] = [3, 7, ODD_CONFIG.vision.imageSize];
 const P = prefixTokens(ODD_CONFIG);
@@ -62,7 +59,7 @@ async function runGraph({ weights, config }: TinyCaptioner) {
   const features = r.keep(encodeImages(r, weights, pixels, config));
   const prefix = projectFeatures(r, weights, features, { config });
   const hidden = decodeHidden(r, weights, { prefix, inputIds: ids }, { config });
-  const head = llamaHead(weights.decoder, config.decoder);
+  const head = decoderHead(weights.decoder, config.decoder);
   const scores = r.keep(logits(r, hidden.reshape(B * (P + T), config.decoder.hiddenSize), head));
   const lossOut = createTensor(gpu, [2]);
   const labels = tensorFrom(gpu, Int32Array.from(LABELS.flat()));
@@ -82,6 +79,48 @@ async function runGraph({ weights, config }: TinyCaptioner) {
 const flat = (rows: readonly Float64Array[][]): Float64Array =>
   Float64Array.from(rows.flatMap((batch) => batch.flatMap((row) => [...row])));
 
+/** A small vision tower and nothing trained in it: these cases are about the decoder. */
+const PLAIN: CaptionerConfig = { ...ODD_CONFIG, projection: { type: "linear" }, unfrozenVisionLayers: 0 };
+
+/** A decoder of every family, with its own head and a tied one. */
+const FAMILIES = [
+  {
+    name: "llama with biases",
+    decoder: oddDecoder("llama", { attention_bias: true, mlp_bias: true, tie_word_embeddings: true }),
+  },
+  {
+    name: "mistral",
+    decoder: oddDecoder("mistral", { head_dim: null, hidden_size: 60, num_key_value_heads: 3 }),
+  },
+  { name: "qwen2", decoder: oddDecoder("qwen2") },
+  {
+    name: "qwen3, LoRA on every linear",
+    decoder: oddDecoder("qwen3", { tie_word_embeddings: true }),
+    targetModules: ["all-linear"],
+  },
+  { name: "phi3", decoder: oddDecoder("phi3") },
+  {
+    name: "phi3, LoRA on every linear",
+    decoder: oddDecoder("phi3", { num_key_value_heads: 6 }),
+    targetModules: ["all-linear"],
+  },
+  { name: "gpt2", decoder: oddDecoder("gpt2") },
+  {
+    name: "gpt2 with its own head, LoRA on every linear",
+    decoder: oddDecoder("gpt2", { tie_word_embeddings: false }),
+    targetModules: ["all-linear"],
+  },
+  { name: "opt", decoder: oddDecoder("opt") },
+  {
+    name: "opt without biases",
+    decoder: oddDecoder("opt", { enable_bias: false, tie_word_embeddings: false }),
+    targetModules: ["all-linear"],
+  },
+].map(({ targetModules, ...rest }) => ({
+  ...rest,
+  targetModules: targetModules ?? defaultLoraTargets(rest.decoder.family),
+}));
+
 /** Configurations that differ in what the graph is made of. */
 const VARIANTS: Record<string, CaptionerConfig> = {
   "mlp projection, own head, LoRA on attention, one unfrozen layer": ODD_CONFIG,
@@ -97,6 +136,21 @@ const VARIANTS: Record<string, CaptionerConfig> = {
     },
     unfrozenVisionLayers: 2,
   },
+  "ranks and factors by pattern, rank-stabilised": {
+    ...PLAIN,
+    lora: {
+      ...ODD_CONFIG.lora,
+      rankPattern: { "layers.1.self_attn.q_proj": 6, v_proj: 1 },
+      alphaPattern: { "^model.layers.0.self_attn.k_proj": 9 },
+      useRslora: true,
+    },
+  },
+  ...Object.fromEntries(
+    FAMILIES.map(({ name, decoder, targetModules }) => [
+      name,
+      { ...PLAIN, decoder, lora: { ...ODD_CONFIG.lora, targetModules } },
+    ]),
+  ),
 };
 
 for (const [name, config] of Object.entries(VARIANTS)) {
@@ -223,6 +277,30 @@ Deno.test("greedy and beam search with a cache give the ids and log-probabilitie
   assert.ok(ended > 0, "some captions end before the limit");
   captioner.destroy();
 });
+
+for (const { name, decoder, targetModules } of FAMILIES) {
+  Deno.test(`greedy and beam search with a cache give what whole forwards give: ${name}`, async () => {
+    const captioner = createTinyCaptioner(await testGpu(), {
+      ...PLAIN,
+      decoder: { ...decoder, eosIds: EOS_IDS },
+      lora: { ...ODD_CONFIG.lora, targetModules },
+    });
+    const { values, config } = captioner;
+    for (const numBeams of [1, 3]) {
+      const found = await captionAll(captioner, PIXELS, { numBeams });
+      for (const [b, { ids, logProb }] of found.entries()) {
+        const prefix = referencePrefix(values, referenceFeatures(values, image(b), config.vision), config);
+        const next = (ids: readonly number[]): Float64Array =>
+          Float64Array.from(logSoftmax(referenceLogits(values, { prefix, ids }, config).at(-1)!));
+        const options = { numBeams, eosIds: EOS_IDS, maxNewTokens: MAX_NEW_TOKENS };
+        const wanted = referenceSearch(next, { ...options, repetitionPenalty: 1, lengthPenalty: 1 });
+        assert.deepEqual(ids, wanted.ids, `image ${b}, ${numBeams} beams`);
+        assert.ok(Math.abs(logProb - wanted.sum) < 1e-4, `image ${b}: ${logProb}, expected ${wanted.sum}`);
+      }
+    }
+    captioner.destroy();
+  });
+}
 
 Deno.test("a row has a candidate for every end token of every beam, and one for greedy search", () => {
   const count = (numBeams: number, eosIds: number[], vocabSize: number): number =>

@@ -2,12 +2,51 @@
 import type { Gpu } from "../../lib/gpu/device.ts";
 import { destroyTensor, type Tensor, tensorFrom } from "../../lib/gpu/tensor.ts";
 import { type CaptionerConfig, type CaptionerWeights, trainableSpecs } from "../../lib/models/captioner.ts";
-import { llamaSpecs } from "../../lib/models/llama.ts";
+import type { JsonObject } from "../../lib/format/json.ts";
+import { JsonConfig } from "../../lib/format/json_config.ts";
+import {
+  type DecoderConfig,
+  type DecoderFamilyName,
+  decoderRope,
+  decoderSpecs,
+} from "../../lib/models/decoder.ts";
+import { parseDecoder } from "../../lib/models/decoder_families.ts";
 import { siglipVisionSpecs } from "../../lib/models/siglip.ts";
 import { ParameterSet } from "../../lib/nn/parameters.ts";
 import { FrozenWeights, type WeightSpec } from "../../lib/nn/weights.ts";
-import { ropeTable } from "../../lib/ops/rope.ts";
 import { randomValues } from "../support/gpu.ts";
+
+/**
+ * A decoder of a family in odd sizes: vocabulary 103, head width 12, 3 layers, 6 heads (over 2 where they are grouped), rotary base
+ * 1000. `extra` overrides keys of its `config.json`.
+ */
+export function oddDecoder(family: DecoderFamilyName, extra: JsonObject = {}): DecoderConfig {
+  const ends = { eos_token_id: 2, pad_token_id: 1, vocab_size: 103 };
+  const rotary = {
+    hidden_size: 50,
+    intermediate_size: 61,
+    num_hidden_layers: 3,
+    num_attention_heads: 6,
+    num_key_value_heads: 2,
+    head_dim: 12,
+    rms_norm_eps: 1e-5,
+    max_position_embeddings: 40,
+    rope_theta: 1000,
+  };
+  const sizes: Record<string, JsonObject> = {
+    gpt2: { n_embd: 60, n_inner: 61, n_layer: 3, n_head: 5, n_positions: 40 },
+    opt: {
+      hidden_size: 60,
+      ffn_dim: 61,
+      num_hidden_layers: 3,
+      num_attention_heads: 5,
+      max_position_embeddings: 40,
+    },
+  };
+  return parseDecoder(
+    new JsonConfig({ model_type: family, ...ends, ...(sizes[family] ?? rotary), ...extra }, `odd ${family}`),
+  );
+}
 
 /** Nothing here is a power of two: vocabulary 103, head width 12, 3 layers, 9 patches, heads 6 over 2. */
 export const ODD_CONFIG: CaptionerConfig = {
@@ -22,22 +61,7 @@ export const ODD_CONFIG: CaptionerConfig = {
     eps: 1e-6,
     gelu: "tanh",
   },
-  decoder: {
-    hiddenSize: 50,
-    intermediateSize: 61,
-    layers: 3,
-    heads: 6,
-    kvHeads: 2,
-    headDim: 12,
-    eps: 1e-5,
-    vocabSize: 103,
-    maxPositions: 40,
-    ropeTheta: 1000,
-    tied: false,
-    bosId: undefined,
-    eosIds: [2],
-    padId: 1,
-  },
+  decoder: oddDecoder("llama"),
   projection: { type: "mlp", hiddenSize: 29, dropout: 0.1 },
   lora: { rank: 3, alpha: 5, dropout: 0.1, targetModules: ["q_proj", "k_proj", "v_proj", "o_proj"] },
   unfrozenVisionLayers: 1,
@@ -57,11 +81,11 @@ export interface TinyCaptioner {
 function draw({ name, shape }: WeightSpec, seed: number): Float32Array<ArrayBuffer> {
   const size = shape.reduce((product, n) => product * n, 1);
   if (shape.length === 1) {
-    const isScale = name.endsWith("norm.weight") || /norm\d?\.weight$/.test(name);
+    const isScale = /(norm\d?|ln_\w)\.weight$/.test(name);
     return randomValues(size, seed, 0.3).map((value) => value + (isScale ? 1 : 0));
   }
   const width = size / shape[0]!;
-  const isTable = name.includes("embed_tokens") || name.includes("position_embedding");
+  const isTable = /embed_tokens|embed_positions|wte|wpe|position_embedding/.test(name);
   return randomValues(size, seed, isTable ? 1 : 2.2 / Math.sqrt(width));
 }
 
@@ -90,11 +114,10 @@ export function createTinyCaptioner(
       ),
     );
   const vision = freeze("vision", siglipVisionSpecs(config.vision));
-  const decoder = freeze("decoder", llamaSpecs(config.decoder));
+  const decoder = freeze("decoder", decoderSpecs(config.decoder));
   const tensors = trainableSpecs(config).map((spec) => ({ ...spec, data: fill(spec) }));
   const set = new ParameterSet(gpu, [{ name: "all", weightDecay: 0, tensors }]);
-  const { headDim, ropeTheta: theta, maxPositions } = config.decoder;
-  const rope = ropeTable(gpu, { headDim, theta, maxPositions });
+  const rope = decoderRope(gpu, config.decoder, { maxPositions: config.decoder.maxPositions });
   return {
     config,
     weights: { vision, decoder, trainable: set, rope },
@@ -104,7 +127,7 @@ export function createTinyCaptioner(
       vision.destroy();
       decoder.destroy();
       set.destroy();
-      destroyTensor(rope);
+      if (rope !== undefined) destroyTensor(rope);
     },
   };
 }

@@ -8,7 +8,8 @@ import { parseTrainArguments } from "../../lib/host/train_command.ts";
 import type { TrainRunResult } from "../../lib/host/train_options.ts";
 import { runTraining } from "../../lib/host/train_run.ts";
 import { describeResult } from "../../lib/host/train_summary.ts";
-import { llamaSpecs, parseLlama } from "../../lib/models/llama.ts";
+import { decoderSpecs } from "../../lib/models/decoder.ts";
+import { parseDecoder } from "../../lib/models/decoder_families.ts";
 import { parseSiglipVision, siglipVisionSpecs } from "../../lib/models/siglip.ts";
 import type { WeightSpec } from "../../lib/nn/weights.ts";
 
@@ -69,7 +70,7 @@ async function prepare(root: string): Promise<void> {
     await Deno.writeFile(`${root}/${folder}/model.safetensors`, random(specs(json)));
   };
   await write("siglip", SIGLIP, (json) => siglipVisionSpecs(parseSiglipVision(json)));
-  await write("llama", LLAMA, (json) => llamaSpecs(parseLlama(json)));
+  await write("llama", LLAMA, (json) => decoderSpecs(parseDecoder(json)));
   await Deno.writeTextFile(
     `${root}/siglip/preprocessor_config.json`,
     JSON.stringify({
