@@ -31,6 +31,12 @@ export interface AdapterConfig {
   targetModules: readonly string[];
   /** Rank-stabilised scaling. */
   useRslora: boolean;
+  /** Other ranks, by the end of a module's path ({@linkcode endsWithPath}). @default {none} */
+  rankPattern?: Readonly<Record<string, number>> | undefined;
+  /** Other alphas, likewise. @default {none} */
+  alphaPattern?: Readonly<Record<string, number>> | undefined;
+  /** That the base's weights lie as [in, out], as GPT-2's do; A and B lie alike either way. @default {false} */
+  fanInFanOut?: boolean | undefined;
   /** Modules saved whole beside the adapter; `null` for none. */
   modulesToSave: readonly string[] | null;
   /** What the model is for, such as `CAUSAL_LM`; `null` when unsaid. */
@@ -53,15 +59,12 @@ export interface Adapter {
 
 /** Keys with the value every adapter of this project has; another value would change what the adapter computes. */
 const FIXED_FIELDS: JsonObject = {
-  alpha_pattern: {},
   bias: "none",
   exclude_modules: null,
-  fan_in_fan_out: false,
   layer_replication: null,
   layers_pattern: null,
   layers_to_transform: null,
   lora_bias: false,
-  rank_pattern: {},
   target_parameters: null,
   trainable_token_indices: null,
   use_dora: false,
@@ -83,13 +86,16 @@ const FREE_FIELDS: JsonObject = {
 };
 
 const OWN_KEYS = [
+  "alpha_pattern",
   "base_model_name_or_path",
+  "fan_in_fan_out",
   "lora_alpha",
   "lora_dropout",
   "modules_to_save",
   "peft_type",
   "peft_version",
   "r",
+  "rank_pattern",
   "target_modules",
   "task_type",
   "use_rslora",
@@ -113,13 +119,16 @@ export function formatAdapterConfig(config: AdapterConfig): string {
   return formatJson({
     ...FIXED_FIELDS,
     ...FREE_FIELDS,
+    alpha_pattern: { ...config.alphaPattern },
     base_model_name_or_path: config.baseModel,
+    fan_in_fan_out: config.fanInFanOut ?? false,
     lora_alpha: config.alpha,
     lora_dropout: config.dropout,
     modules_to_save: config.modulesToSave && [...config.modulesToSave],
     peft_type: "LORA",
     peft_version: PEFT_VERSION,
     r: config.rank,
+    rank_pattern: { ...config.rankPattern },
     target_modules: [...config.targetModules].sort(),
     task_type: config.taskType,
     use_rslora: config.useRslora,
@@ -156,11 +165,19 @@ export function parseAdapterConfig(
     dropout: json.optionalNumber("lora_dropout") ?? 0,
     targetModules: json.strings("target_modules"),
     useRslora: json.optionalBoolean("use_rslora") ?? false,
+    rankPattern: parsePattern(json, "rank_pattern"),
+    alphaPattern: parsePattern(json, "alpha_pattern"),
+    fanInFanOut: json.optionalBoolean("fan_in_fan_out") ?? false,
     modulesToSave: json.optionalStrings("modules_to_save") ?? null,
     taskType: json.optionalString("task_type") ?? null,
   };
-  if (config.rank < 1) {
-    throw new RangeError(`Cannot use "${name}": "r" is ${config.rank}, expected at least 1`);
+  const ranks = [["r", config.rank], ...Object.entries(config.rankPattern ?? {})] as const;
+  for (const [key, rank] of ranks) {
+    if (!Number.isInteger(rank) || rank < 1) {
+      throw new RangeError(
+        `Cannot use "${name}": ${key === "r" ? "" : "the rank of "}"${key}" is ${rank}, expected at least 1`,
+      );
+    }
   }
   if (config.dropout < 0 || config.dropout >= 1) {
     throw new RangeError(`Cannot use "${name}": "lora_dropout" is ${config.dropout}, expected 0 to below 1`);
@@ -169,8 +186,27 @@ export function parseAdapterConfig(
   return { config, unknownKeys: Object.keys(json.fields).filter((key) => !known.has(key)) };
 }
 
+/** PEFT takes keys as regular expressions; here they are ends of paths, or whole ones after a `^`, which is what people write. */
+function parsePattern(json: JsonConfig, key: string): Record<string, number> {
+  const pattern = json.optionalObject(key);
+  const keys = Object.keys(pattern?.fields ?? {});
+  const odd = keys.find((module) => !/^\^?[\w.]+$/.test(module));
+  if (odd !== undefined) {
+    throw new RangeError(
+      `Cannot use "${json.name}": "${key}" has the expression "${odd}", only module names are supported`,
+    );
+  }
+  return Object.fromEntries(keys.map((module) => [module, pattern!.number(module)]));
+}
+
+/** Rank of a module's pair. */
+export function rankOf(config: Pick<AdapterConfig, "rank" | "rankPattern">, module: string): number {
+  return Object.entries(config.rankPattern ?? {}).find(([end]) => endsWithPath(module, end))?.[1] ??
+    config.rank;
+}
+
 /**
- * Opens an adapter folder and checks that its tensors are what its settings promise: A and B in pairs, of the rank given,
+ * Opens an adapter folder and checks that its tensors are what its settings promise: A and B in pairs, of the ranks given,
  * for target modules only, and nothing else but modules saved whole.
  *
  * @throws {RangeError} If a file or half of a pair is missing, or a tensor belongs to nothing.
@@ -191,7 +227,7 @@ export async function openAdapter(folder: FileFolder): Promise<Adapter> {
     else if (!modules.has(module)) modules.set(module, checkPair(tensors, module, config));
   }
   const missing = config.targetModules.filter((target) =>
-    ![...modules.keys()].some((path) => isBelow(path, target))
+    ![...modules.keys()].some((path) => endsWithPath(path, target))
   );
   if (missing.length > 0) {
     throw new RangeError(`Cannot load "${tensors.name}": no tensor adapts ${describeNames(missing)}`);
@@ -219,8 +255,9 @@ function checkPair(
       throw new RangeError(`Cannot load "${tensors.name}": tensor "${name}" is missing`);
     }
     const rankAt = part === "A" ? 0 : 1;
-    if (tensor.shape.length !== 2 || tensor.shape[rankAt] !== config.rank) {
-      const wanted = part === "A" ? `[${config.rank}, in]` : `[out, ${config.rank}]`;
+    const rank = rankOf(config, module);
+    if (tensor.shape.length !== 2 || tensor.shape[rankAt] !== rank) {
+      const wanted = part === "A" ? `[${rank}, in]` : `[out, ${rank}]`;
       throw new TypeError(
         `Cannot load "${tensors.name}": tensor "${name}" has shape ${
           describeShape(tensor.shape)
@@ -229,7 +266,7 @@ function checkPair(
     }
     return tensor.shape;
   });
-  if (!config.targetModules.some((target) => isBelow(module, target))) {
+  if (!config.targetModules.some((target) => endsWithPath(module, target))) {
     throw new RangeError(
       `Cannot load "${tensors.name}": module "${module}" is adapted, but "target_modules" has only ` +
         describeNames(config.targetModules),
@@ -238,9 +275,9 @@ function checkPair(
   return { inFeatures: shapes[0]![1]!, outFeatures: shapes[1]![0]! };
 }
 
-/** Whether a module's path is a target or ends with it, part by part. */
-function isBelow(path: string, target: string): boolean {
-  return path === target || path.endsWith(`.${target}`);
+/** Whether a module's path is `end` or ends with it, part by part. A `^` before it asks for the whole path. */
+export function endsWithPath(path: string, end: string): boolean {
+  return end.startsWith("^") ? path === end.slice(1) : path === end || path.endsWith(`.${end}`);
 }
 
 function isSaved(name: string, config: AdapterConfig): boolean {

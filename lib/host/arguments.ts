@@ -64,6 +64,17 @@ export function parseNames(text: string): string[] {
   return names;
 }
 
+/** A parser of numbers by name for `option()`: `q_proj=8,mlp.up_proj=4`. */
+export function parsePattern(text: string): Record<string, number> {
+  return Object.fromEntries(
+    text.split(",").map((part) => {
+      const [, name, value] = /^\s*(\^?[\w.]+)\s*=\s*(\d+(?:\.\d+)?)\s*$/.exec(part) ?? [];
+      if (name === undefined) throw new InvalidArgumentError("Expected name=number, separated by commas.");
+      return [name, Number(value)];
+    }),
+  );
+}
+
 function checkBounds(value: number, kind: string, { min = -Infinity, max = Infinity }: NumberBounds): number {
   const bounds = [
     ...(min > -Infinity ? [`at least ${min}`] : []),

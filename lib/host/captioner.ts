@@ -17,7 +17,7 @@ import {
   prefixTokens,
   trainableSpecs,
 } from "../models/captioner.ts";
-import { readCaptionerConfig, readTrained } from "../models/captioner_files.ts";
+import { readCaptionerConfig, readTrainedOf } from "../models/captioner_files.ts";
 import { type DecoderModel, loadDecoderModel, loadVisionModel, type VisionModel } from "../models/load.ts";
 import { FrozenWeights } from "../nn/weights.ts";
 import { type CaptionTokenizer, loadTokenizer } from "../text/tokenizer.ts";
@@ -92,24 +92,9 @@ export class Captioner implements Disposable {
     const maxPositions = prefixTokens(config) + settings.maxLength;
     const decoder = await loadDecoderModel(gpu, decoderFolder, { maxPositions });
     config.decoder = decoder.config;
-    const trained = await readTrained(folder, settings);
     const trainable = new Map<string, Tensor>();
-    for (const { name, shape } of trainableSpecs(config)) {
-      const found = trained.get(name);
-      if (found === undefined || found.shape.join() !== shape.join()) {
-        throw new RangeError(
-          `Cannot load "${folder.name}": trained tensor "${name}" is ${
-            found ? `[${found.shape}]` : "missing"
-          }, expected [${shape}]`,
-        );
-      }
-      trainable.set(name, tensorFrom(gpu, new Float32Array(found.data), { shape, label: name }));
-    }
-    const surplus = [...trained.keys()].find((name) => !trainable.has(name));
-    if (surplus !== undefined) {
-      throw new RangeError(
-        `Cannot load "${folder.name}": trained tensor "${surplus}" has no place in its model`,
-      );
+    for (const [name, { shape, data }] of await readTrainedOf(folder, settings, trainableSpecs(config))) {
+      trainable.set(name, tensorFrom(gpu, new Float32Array(data), { shape, label: name }));
     }
     const tokenizer = loadTokenizer(
       JSON.parse(await readRequired(folder, "tokenizer.json")),

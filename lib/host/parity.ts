@@ -8,7 +8,7 @@ import { describeError, UserError } from "../base/errors.ts";
 import { readText } from "../format/byte_source.ts";
 import { JsonConfig } from "../format/json_config.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { openConfig } from "../models/load.ts";
+import { openConfig } from "../models/model_source.ts";
 import { parseSiglipText, parseSiglipVision } from "../models/siglip.ts";
 import { openFileFolder, stat } from "./files.ts";
 import type { ParityRow } from "./parity_rows.ts";

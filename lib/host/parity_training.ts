@@ -5,6 +5,7 @@
  */
 
 import type { JsonConfig } from "../format/json_config.ts";
+import { openAdapter } from "../format/peft.ts";
 import { openSafetensors, type SafetensorsFile } from "../format/safetensors.ts";
 import { CaptionGenerator } from "../generate/generator.ts";
 import type { Gpu } from "../gpu/device.ts";
@@ -19,6 +20,12 @@ import {
   projectFeatures,
   trainableSpecs,
 } from "../models/captioner.ts";
+import {
+  readAdapterOf,
+  readCaptionerConfig,
+  readTrainedOf,
+  type TrainedTensors,
+} from "../models/captioner_files.ts";
 import { decoderHead } from "../models/decoder.ts";
 import { loadDecoderModel, loadVisionModel, openDecoderConfig, openVisionConfig } from "../models/load.ts";
 import { ParameterSet } from "../nn/parameters.ts";
@@ -27,7 +34,7 @@ import { gatherTextRows } from "../ops/prefix.ts";
 import { createTrainingEngine } from "../train/engine.ts";
 import type { TrainBatch } from "../train/engine_types.ts";
 import { learningRatesAt } from "../train/schedule.ts";
-import { openFile, openFileFolder } from "./files.ts";
+import { openFile, openFileFolder, stat } from "./files.ts";
 import {
   compare,
   compareGradients,
@@ -168,12 +175,57 @@ export async function runTraining(gpu: Gpu, folder: string, json: JsonConfig): P
   try {
     rows.push(...await compareGraph(gpu, setting, { ...models, trainable: set }));
     rows.push(...await compareGradients(set, setting.expected));
+    rows.push(...await compareSavedForms(gpu, setting, models));
     rows.push(...await compareCaptions(gpu, setting, { ...models, trainable: set }));
     rows.push(...await compareTrajectory(gpu, setting, models));
   } finally {
     set.destroy();
     vision.weights.destroy();
     decoder.destroy();
+  }
+  return rows;
+}
+
+/**
+ * The same captioner as others save it, where the case has it so: `python_checkpoint/` of the Python project and `peft_adapter/`. What
+ * was opened must compute what the case's own files do.
+ */
+async function compareSavedForms(gpu: Gpu, setting: TrainingCase, models: Models): Promise<ParityRow[]> {
+  const { folder, config, start } = setting;
+  const rows: ParityRow[] = [];
+  const compareAs = async (what: string, base: Models, trained: TrainedTensors): Promise<void> => {
+    const tensors = trainableSpecs(config).map(({ name, shape }) => ({
+      name,
+      shape,
+      data: new Float32Array(trained.get(name)?.data ?? start.get(name)!),
+    }));
+    const set = new ParameterSet(gpu, [{ name: "all", weightDecay: 0, tensors }]);
+    const found = await compareGraph(gpu, setting, { ...base, trainable: set });
+    set.destroy();
+    rows.push(...found.map((row) => ({ ...row, what: `${what}: ${row.what}` })));
+  };
+  if ((await stat(`${folder}/python_checkpoint`))?.isDirectory) {
+    const files = await openFileFolder(`${folder}/python_checkpoint`);
+    const settings = await readCaptionerConfig(files);
+    const vision = await loadVisionModel(gpu, files);
+    const decoder = await loadDecoderModel(gpu, files, { maxPositions: prefixTokens(config) + setting.T });
+    const { projection, lora, unfrozenVisionLayers } = settings;
+    const specs = trainableSpecs({ ...config, projection, lora, unfrozenVisionLayers });
+    const trained = await readTrainedOf(files, settings, specs);
+    await compareAs("python_checkpoint", {
+      vision: vision.weights,
+      decoder: decoder.weights,
+      rope: decoder.rope,
+    }, trained);
+    vision.weights.destroy();
+    decoder.destroy();
+  }
+  if ((await stat(`${folder}/peft_adapter`))?.isDirectory) {
+    const adapter = await openAdapter(await openFileFolder(`${folder}/peft_adapter`));
+    const pairs = trainableSpecs({ ...config, lora: { ...adapter.config } }).filter(({ group }) =>
+      group === "lora"
+    );
+    await compareAs("peft_adapter", models, await readAdapterOf(adapter, pairs));
   }
   return rows;
 }

@@ -5,7 +5,16 @@
  */
 
 import { parseJsonObject } from "../format/json.ts";
-import { applyConfig, createCommand, Option, parseInteger, parseNames, parseNumber } from "./arguments.ts";
+import { UserError } from "../base/errors.ts";
+import {
+  applyConfig,
+  createCommand,
+  Option,
+  parseInteger,
+  parseNames,
+  parseNumber,
+  parsePattern,
+} from "./arguments.ts";
 import { EMBEDDED_DECODER, EMBEDDED_ENCODER } from "./model_folders.ts";
 import type { TrainRunOptions } from "./train_options.ts";
 import { DEVICES } from "./train_session.ts";
@@ -48,12 +57,15 @@ export async function parseTrainArguments(args: readonly string[]): Promise<Trai
     .option("--lora-r <rank>", "rank of LoRA; 0 for none", parseInteger({ min: 0 }), 16)
     .option("--lora-alpha <alpha>", "scale of LoRA is alpha / rank", parseNumber({ min: 0 }), 16)
     .option("--lora-dropout <rate>", "dropout before LoRA", parseNumber({ min: 0, max: 0.99 }), 0.1)
-    .option("--lora-target-modules <names>", "adapted modules", parseNames, [
-      "q_proj",
-      "k_proj",
-      "v_proj",
-      "o_proj",
-    ])
+    .option(
+      "--lora-target-modules <names>",
+      'adapted modules, or "all-linear" (default: what is usual for the decoder\'s family)',
+      parseNames,
+    )
+    .option("--lora-rank-pattern <ranks>", "other ranks by module: q_proj=8,mlp.up_proj=4", parsePattern)
+    .option("--lora-alpha-pattern <alphas>", "other alphas by module", parsePattern)
+    .option("--use-rslora", "scale LoRA by alpha / sqrt(rank)", false)
+    .option("--adapter <folder>", "PEFT adapter of the decoder to start from; brings its own LoRA settings")
     .addOption(
       new Option("--projection-type <type>", "projection").choices(["linear", "mlp"] as const).default(
         "linear" as const,
@@ -111,12 +123,24 @@ export async function parseTrainArguments(args: readonly string[]): Promise<Trai
   if (config !== undefined) {
     applyConfig(command, { fields: parseJsonObject(await Deno.readTextFile(config), config), name: config });
   }
-  const { loraR, loraAlpha, loraDropout, loraTargetModules, projectionType, config: _, debug: __, ...rest } =
-    command
-      .opts();
+  const { loraR, loraAlpha, loraDropout, projectionType, config: _, debug: __, ...others } = command.opts();
+  const { loraTargetModules, loraRankPattern, loraAlphaPattern, useRslora, ...rest } = others;
+  if (rest.adapter !== undefined && rest.baseModel !== undefined) {
+    throw new UserError(
+      "Cannot start from --adapter and --base-model together: each brings its own LoRA; give one",
+    );
+  }
   return {
     ...rest,
-    lora: { rank: loraR, alpha: loraAlpha, dropout: loraDropout, targetModules: loraTargetModules },
+    lora: {
+      rank: loraR,
+      alpha: loraAlpha,
+      dropout: loraDropout,
+      ...(loraTargetModules && { targetModules: loraTargetModules }),
+      ...(loraRankPattern && { rankPattern: loraRankPattern }),
+      ...(loraAlphaPattern && { alphaPattern: loraAlphaPattern }),
+      ...(useRslora && { useRslora }),
+    },
     projection: projectionType === "mlp" ? MLP : { type: "linear" },
   };
 }

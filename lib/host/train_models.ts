@@ -8,6 +8,7 @@ import { hashText, Rng } from "../base/rng.ts";
 import { UserError } from "../base/errors.ts";
 import { type FileFolder, readText } from "../format/byte_source.ts";
 import { openCheckpoint } from "../format/checkpoint.ts";
+import { type Adapter, openAdapter } from "../format/peft.ts";
 import { outputSize, parseProcessorConfig, type ProcessorConfig } from "../image/processor.ts";
 import {
   type CaptionerConfig,
@@ -17,15 +18,20 @@ import {
   VISION_PREFIX,
 } from "../models/captioner.ts";
 import { type CaptionerFolderConfig, checkCaptionerConfig } from "../models/captioner_config.ts";
-import { readCaptionerConfig, readTrained } from "../models/captioner_files.ts";
+import { readAdapterOf, readCaptionerConfig, readTrainedOf } from "../models/captioner_files.ts";
+import { defaultLoraTargets } from "../models/decoder_families.ts";
 import { openDecoderConfig, openVisionConfig } from "../models/load.ts";
-import type { LoraConfig } from "../models/lora.ts";
+import { openPart } from "../models/model_source.ts";
+import { type LoraConfig, resolveLora } from "../models/lora.ts";
 import { SIGLIP_VISION_FILES } from "../models/siglip.ts";
 import { matchWeights } from "../nn/weights.ts";
 import { type CaptionTokenizer, loadTokenizer } from "../text/tokenizer.ts";
 import { openFileFolder } from "./files.ts";
 import { resolveModelFolder } from "./model_folders.ts";
 import { sha256Hex } from "./train_data.ts";
+
+/** LoRA as asked for; without targets it adapts what is usual for the decoder's family. */
+export type LoraOptions = Omit<LoraConfig, "targetModules"> & { targetModules?: readonly string[] };
 
 /** Which models, and how they are adapted. */
 export interface TrainModelOptions {
@@ -40,7 +46,9 @@ export interface TrainModelOptions {
   /** Form of the projection. */
   projection: ProjectionConfig;
   /** LoRA; rank 0 for none. */
-  lora: LoraConfig;
+  lora: LoraOptions;
+  /** PEFT adapter of the decoder to start from; brings its own LoRA settings. */
+  adapter?: string;
   /** Last vision layers that are trained. */
   unfrozenVisionLayers: number;
   /** Most tokens of a caption, its end token included. */
@@ -86,21 +94,30 @@ export async function openTrainModels(options: TrainModelOptions): Promise<Train
     ? undefined
     : await openFileFolder(await resolveModelFolder(options.baseModel));
   const shape = base === undefined ? undefined : await readCaptionerConfig(base);
+  const adapter = options.adapter === undefined
+    ? undefined
+    : await openAdapter(await openFileFolder(await resolveModelFolder(options.adapter)));
+  const encoder = { reference: await lasting(shape?.encoder.reference ?? options.encoderModel) };
+  const decoder = { reference: await lasting(shape?.decoder.reference ?? options.decoderModel) };
+  const encoderFolder = await openFileFolder(await resolveModelFolder(encoder.reference));
+  const decoderFolder = await openFileFolder(await resolveModelFolder(decoder.reference));
+  const decoderConfig = await openDecoderConfig(decoderFolder);
+  const targetModules = options.lora.targetModules ?? defaultLoraTargets(decoderConfig.family);
   const settings: CaptionerFolderConfig = {
-    encoder: shape?.encoder ?? { reference: await lasting(options.encoderModel) },
-    decoder: shape?.decoder ?? { reference: await lasting(options.decoderModel) },
+    encoder,
+    decoder,
     projection: shape?.projection ?? options.projection,
-    lora: shape?.lora ?? options.lora,
+    lora: adapter !== undefined
+      ? loraOfAdapter(adapter, options.lora.dropout)
+      : shape?.lora ?? resolveLora(decoderConfig, { ...options.lora, targetModules }),
     unfrozenVisionLayers: shape?.unfrozenVisionLayers ?? options.unfrozenVisionLayers,
     maxLength: options.maxLength,
     appendEos: options.appendEos,
   };
   checkCaptionerConfig(settings);
-  const encoderFolder = await openFileFolder(await resolveModelFolder(settings.encoder.reference));
-  const decoderFolder = await openFileFolder(await resolveModelFolder(settings.decoder.reference));
   const config: CaptionerConfig = {
     vision: await openVisionConfig(encoderFolder),
-    decoder: await openDecoderConfig(decoderFolder),
+    decoder: decoderConfig,
     projection: settings.projection,
     lora: settings.lora,
     unfrozenVisionLayers: settings.unfrozenVisionLayers,
@@ -124,6 +141,13 @@ export async function openTrainModels(options: TrainModelOptions): Promise<Train
         `use the tokenizer of the same model`,
     );
   }
+  const { eosIds } = config.decoder;
+  if (eosIds.length > 0 && !eosIds.includes(tokenizer.eosId)) {
+    throw new UserError(
+      `Cannot train "${decoderFolder.name}": its tokenizer ends texts with token ${tokenizer.eosId}, its "config.json" with ` +
+        `${eosIds.join(" or ")} ("eos_token_id"); use the tokenizer of the same model`,
+    );
+  }
   const processor = parseProcessorConfig(json("preprocessor_config.json"));
   const { imageSize } = config.vision;
   const size = outputSize(processor);
@@ -134,10 +158,10 @@ export async function openTrainModels(options: TrainModelOptions): Promise<Train
       }, the encoder takes ${imageSize}x${imageSize}; name another --feature-extractor-model`,
     );
   }
-  const start = await startValues({ config, settings, base, encoderFolder, seed: options.seed });
+  const start = await startValues({ config, settings, base, adapter, encoderFolder, seed: options.seed });
   const encoderHash = await hashFiles(encoderFolder);
   const parts = [encoderHash, await hashFiles(decoderFolder), JSON.stringify(settings), ...copies.values()];
-  if (base !== undefined) parts.push(await hashValues(start));
+  if (base !== undefined || adapter !== undefined) parts.push(await hashValues(start));
   const hash = await hashOf(parts);
   return {
     settings,
@@ -153,6 +177,20 @@ export async function openTrainModels(options: TrainModelOptions): Promise<Train
   };
 }
 
+/** What an adapter's own settings say; the rate of dropout is the run's where the file has none. */
+function loraOfAdapter({ config }: Adapter, dropout: number): LoraConfig {
+  const { rank, alpha, targetModules, useRslora, rankPattern, alphaPattern } = config;
+  return {
+    rank,
+    alpha,
+    dropout: config.dropout || dropout,
+    targetModules,
+    ...(rankPattern && Object.keys(rankPattern).length > 0 && { rankPattern }),
+    ...(alphaPattern && Object.keys(alphaPattern).length > 0 && { alphaPattern }),
+    ...(useRslora && { useRslora }),
+  };
+}
+
 /** A reference that means the same from another working folder. */
 async function lasting(reference: string): Promise<string> {
   const folder = await resolveModelFolder(reference);
@@ -160,10 +198,11 @@ async function lasting(reference: string): Promise<string> {
 }
 
 async function startValues(
-  { config, settings, base, encoderFolder, seed }: {
+  { config, settings, base, adapter, encoderFolder, seed }: {
     config: CaptionerConfig;
     settings: CaptionerFolderConfig;
     base: FileFolder | undefined;
+    adapter: Adapter | undefined;
     encoderFolder: FileFolder;
     seed: number;
   },
@@ -171,28 +210,25 @@ async function startValues(
   const specs = trainableSpecs(config);
   const start = new Map<string, Float32Array>();
   if (base !== undefined) {
-    const trained = await readTrained(base, settings);
-    for (const { name, shape } of specs) {
-      const found = trained.get(name);
-      if (found === undefined || found.shape.join() !== shape.join()) {
-        throw new RangeError(
-          `Cannot train on from "${base.name}": tensor "${name}" ${
-            found ? `has shape [${found.shape.join(", ")}]` : "is missing"
-          }, expected [${shape.join(", ")}]`,
-        );
-      }
-      start.set(name, found.data);
+    for (const [name, { data }] of await readTrainedOf(base, settings, specs)) {
+      start.set(name, new Float32Array(data));
     }
     return start;
   }
+  if (adapter !== undefined) {
+    const pairs = specs.filter(({ group }) => group === "lora");
+    for (const [name, { data }] of await readAdapterOf(adapter, pairs)) {
+      start.set(name, new Float32Array(data));
+    }
+  }
   // The name enters the seed: a tensor starts alike whatever else is trained.
-  for (const spec of specs.filter(({ group }) => group !== "vision")) {
+  for (const spec of specs.filter(({ group, name }) => group !== "vision" && !start.has(name))) {
     start.set(spec.name, initialValues(spec, new Rng(hashText(`start|${seed}|${spec.name}`))));
   }
   const vision = specs.filter(({ group }) => group === "vision")
     .map(({ name, shape }) => ({ name: name.slice(VISION_PREFIX.length), shape }));
   if (vision.length === 0) return start;
-  const checkpoint = await openCheckpoint(encoderFolder);
+  const { tensors: checkpoint } = await openPart(encoderFolder, "encoder");
   // Extra tensors are the whole model's other layers: its loader judges them.
   const names = matchWeights(checkpoint, vision, {
     ...SIGLIP_VISION_FILES,

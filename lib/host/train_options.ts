@@ -6,10 +6,10 @@
 
 import type { Gpu } from "../gpu/device.ts";
 import type { ProjectionConfig } from "../models/captioner.ts";
-import type { LoraConfig } from "../models/lora.ts";
 import type { Evaluation } from "../train/evaluation.ts";
 import type { StopReason } from "../train/trainer_state.ts";
 import type { DataRow, TrainData } from "./train_data.ts";
+import type { LoraOptions } from "./train_models.ts";
 import type { DEVICES } from "./train_session.ts";
 import type { AUTOTUNE } from "./tuning.ts";
 
@@ -36,7 +36,9 @@ export interface TrainRunOptions {
   /** Whether captions end with the end token. */
   appendEos: boolean;
   /** LoRA; rank 0 for none. */
-  lora: LoraConfig;
+  lora: LoraOptions;
+  /** PEFT adapter of the decoder to start from; brings its own LoRA settings. */
+  adapter?: string;
   /** Form of the projection. */
   projection: ProjectionConfig;
   /** Last vision layers to train. */

@@ -9,6 +9,7 @@ import { UserError } from "../base/errors.ts";
 import { CaptionGenerator } from "../generate/generator.ts";
 import { type Gpu, openGpu } from "../gpu/device.ts";
 import { type CaptionerWeights, prefixTokens } from "../models/captioner.ts";
+import { decoderLinears } from "../models/decoder.ts";
 import { loadDecoderModel, loadVisionModel } from "../models/load.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { createTrainingEngine, type GpuTrainingEngine } from "../train/engine.ts";
@@ -110,7 +111,7 @@ export class TrainSession implements Disposable {
       decoder: decoder.weights,
       rope: decoder.rope,
     };
-    const weights = floatType(decoder.weights.get("model.layers.0.mlp.up_proj.weight"));
+    const weights = floatType(decoder.weights.get(`${decoderLinears(config.decoder)[0]!.path}.weight`));
     await tuneStep(gpu, config, { ...options, weights, when: options.autotune });
     const features = settings.unfrozenVisionLayers === 0;
     const engine = await createTrainingEngine(gpu, {

@@ -5,15 +5,22 @@
  * @module
  */
 
-import { describeNames } from "../base/errors.ts";
-import { type ByteSource, type FileFolder, readText } from "../format/byte_source.ts";
-import { findNonFinite } from "../format/checkpoint.ts";
-import { JsonConfig } from "../format/json_config.ts";
-import { encodeAdapter, openAdapter, PEFT_PREFIX } from "../format/peft.ts";
+import { describeNames, describeShape } from "../base/errors.ts";
+import type { ByteSource, FileFolder } from "../format/byte_source.ts";
+import { findNonFinite, openCheckpoint } from "../format/checkpoint.ts";
+import { type Adapter, encodeAdapter, openAdapter, PEFT_PREFIX } from "../format/peft.ts";
 import { openSafetensors, type TensorSource, writeSafetensors } from "../format/safetensors.ts";
+import { renameTensors } from "../format/tensor_view.ts";
+import type { WeightSpec } from "../nn/weights.ts";
 import { VISION_PREFIX } from "./captioner.ts";
-import { type CaptionerFolderConfig, parseCaptionerConfig } from "./captioner_config.ts";
-import { DECODER_PREFIX } from "./lora.ts";
+import {
+  CAPTIONER_MODEL_TYPE,
+  type CaptionerFolderConfig,
+  parseCaptionerConfig,
+} from "./captioner_config.ts";
+import { DECODER_PREFIX, type LoraConfig } from "./lora.ts";
+import { openConfig } from "./model_source.ts";
+import { isPythonName, parsePythonConfig, PYTHON_MODEL_TYPE, pythonTrainedName } from "./python_captioner.ts";
 
 /** Trained tensors under their `TrainableSpec` names. */
 export type TrainedTensors = Map<string, { shape: readonly number[]; data: Float32Array<ArrayBufferLike> }>;
@@ -58,14 +65,12 @@ export function encodeTrained(
   }
   files.set(PROJECTION, writeSafetensors(projection, { format: "pt" }));
   if (adapter.size > 0) {
-    const { rank, alpha, dropout, targetModules } = config.lora;
     const settings = {
       baseModel: config.decoder.reference,
-      rank,
-      alpha,
-      dropout,
-      targetModules,
-      useRslora: false,
+      ...config.lora,
+      useRslora: config.lora.useRslora ?? false,
+      // PEFT sets this for GPT-2's Conv1D.
+      fanInFanOut: config.lora.targetModules.includes("c_attn"),
       modulesToSave: null,
       taskType: "CAUSAL_LM",
     };
@@ -75,10 +80,93 @@ export function encodeTrained(
   return files;
 }
 
-/** Reads `config.json` of a captioner's folder. @throws {RangeError} If there is none, else as {@linkcode parseCaptionerConfig} */
+/**
+ * Reads `config.json` of a captioner's folder, this project's or the Python project's.
+ *
+ * @throws {RangeError} If there is none, else as {@linkcode parseCaptionerConfig}
+ */
 export async function readCaptionerConfig(folder: FileFolder): Promise<CaptionerFolderConfig> {
-  const file = await requireFile(folder, CONFIG);
-  return parseCaptionerConfig(JsonConfig.parse(await readText(file), file.name));
+  const json = await openConfig(folder);
+  const isPython = json.choice("model_type", [CAPTIONER_MODEL_TYPE, PYTHON_MODEL_TYPE]) === PYTHON_MODEL_TYPE;
+  return isPython ? parsePythonConfig(json, folder.name) : parseCaptionerConfig(json);
+}
+
+/**
+ * Reads what was trained of a captioner, exactly the tensors of `specs`.
+ *
+ * @throws {RangeError} As {@linkcode readTrained}, and if a tensor is missing or misshapen, or one is there that `specs` lack
+ */
+export async function readTrainedOf(
+  folder: FileFolder,
+  settings: CaptionerFolderConfig,
+  specs: readonly WeightSpec[],
+): Promise<TrainedTensors> {
+  const isPython = (await openConfig(folder)).string("model_type") === PYTHON_MODEL_TYPE;
+  const found = isPython ? await readPython(folder, specs) : await readTrained(folder, settings);
+  return pick(found, specs, folder.name);
+}
+
+/**
+ * Reads the pairs of a PEFT adapter, exactly the tensors of `specs`.
+ *
+ * @throws {RangeError} If the adapter was made for another model: a pair is missing, misshapen, or has no module; or it saved whole
+ * modules beside its pairs
+ */
+export async function readAdapterOf(adapter: Adapter, specs: readonly WeightSpec[]): Promise<TrainedTensors> {
+  const { name } = adapter.tensors;
+  if (adapter.savedTensors.length > 0) {
+    throw new RangeError(
+      `Cannot load "${name}": it holds whole modules beside LoRA pairs, ${
+        describeNames(adapter.savedTensors, 3)
+      } ` +
+        `("modules_to_save"), which are not supported`,
+    );
+  }
+  const tensors: TrainedTensors = new Map();
+  await addTensors(tensors, adapter.tensors, { prefix: PEFT_PREFIX, renamed: DECODER_PREFIX });
+  return pick(tensors, specs, name);
+}
+
+function pick(found: TrainedTensors, specs: readonly WeightSpec[], file: string): TrainedTensors {
+  const tensors: TrainedTensors = new Map();
+  for (const { name, shape } of specs) {
+    const tensor = found.get(name);
+    if (tensor === undefined || tensor.shape.join() !== shape.join()) {
+      throw new RangeError(
+        `Cannot load "${file}": trained tensor "${name}" is ${
+          tensor ? describeShape(tensor.shape) : "missing"
+        }, expected ${describeShape(shape)}`,
+      );
+    }
+    tensors.set(name, tensor);
+  }
+  const surplus = [...found.keys()].filter((name) => !tensors.has(name));
+  if (surplus.length > 0) {
+    throw new RangeError(
+      `Cannot load "${file}": its model has no place for trained ${describeNames(surplus, 3)}`,
+    );
+  }
+  return tensors;
+}
+
+/** Trained tensors of the Python project's file: LoRA and projection, and of the encoder those that `specs` ask for. */
+async function readPython(folder: FileFolder, specs: readonly WeightSpec[]): Promise<TrainedTensors> {
+  const file = await openCheckpoint(folder);
+  const strange = [...file.tensors.keys()].filter((name) => !isPythonName(name));
+  if (strange.length > 0) {
+    throw new RangeError(`Cannot load "${file.name}": ${describeNames(strange, 3)} belong to no captioner`);
+  }
+  const wanted = new Set(specs.map(({ name }) => name));
+  const tensors: TrainedTensors = new Map();
+  await addTensors(
+    tensors,
+    renameTensors(file, (stored) => {
+      const name = pythonTrainedName(stored);
+      return name?.startsWith(VISION_PREFIX) && !wanted.has(name) ? undefined : name;
+    }),
+    { prefix: "", renamed: "" },
+  );
+  return tensors;
 }
 
 /**
@@ -101,13 +189,10 @@ export async function readTrained(
       name: `${folder.name}/${ADAPTER}`,
       open: (path) => folder.open(`${ADAPTER}/${path}`),
     });
-    const { rank, alpha, useRslora } = adapter.config;
-    if (rank !== config.lora.rank || alpha !== config.lora.alpha || useRslora) {
+    const [found, wanted] = [adapter.config, config.lora].map(describeRanks);
+    if (found !== wanted) {
       throw new RangeError(
-        `Cannot load "${folder.name}": its adapter has rank ${rank} and alpha ${alpha}${
-          useRslora ? " (rslora)" : ""
-        }, ` +
-          `"${CONFIG}" says rank ${config.lora.rank} and alpha ${config.lora.alpha}`,
+        `Cannot load "${folder.name}": its adapter has ${found}, "${CONFIG}" says ${wanted}`,
       );
     }
     await addTensors(tensors, adapter.tensors, { prefix: PEFT_PREFIX, renamed: DECODER_PREFIX });
@@ -119,6 +204,18 @@ export async function readTrained(
     });
   }
   return tensors;
+}
+
+/** Ranks and factors in words. */
+function describeRanks(lora: LoraConfig): string {
+  const patterns = [["rank", lora.rankPattern], ["alpha", lora.alphaPattern]] as const;
+  return [
+    `rank ${lora.rank} and alpha ${lora.alpha}`,
+    ...patterns.flatMap(([what, pattern]) =>
+      Object.entries(pattern ?? {}).sort().map(([module, value]) => `${what} ${value} for "${module}"`)
+    ),
+    ...(lora.useRslora ? ["rank-stabilised"] : []),
+  ].join(", ");
 }
 
 async function addTensors(

@@ -5,15 +5,13 @@
  */
 
 import type { FileFolder } from "../format/byte_source.ts";
-import { readText } from "../format/byte_source.ts";
-import { openCheckpoint } from "../format/checkpoint.ts";
-import { JsonConfig } from "../format/json_config.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { destroyTensor, type Tensor } from "../gpu/tensor.ts";
 import { type FrozenWeights, loadWeights } from "../nn/weights.ts";
 import type { RopeTableOptions } from "../ops/rope.ts";
 import { type DecoderConfig, decoderFiles, decoderRope, decoderSpecs } from "./decoder.ts";
 import { parseDecoder } from "./decoder_families.ts";
+import { openPart, openPartConfig } from "./model_source.ts";
 import {
   parseSiglipVision,
   SIGLIP_VISION_FILES,
@@ -37,29 +35,23 @@ export interface DecoderModel {
   destroy(): void;
 }
 
-/** Opens a folder's `config.json`. @throws {RangeError} when there is none */
-export async function openConfig(folder: FileFolder): Promise<JsonConfig> {
-  const file = await folder.open("config.json");
-  if (file === undefined) throw new RangeError(`Cannot load "${folder.name}": it has no "config.json"`);
-  return JsonConfig.parse(await readText(file), file.name);
-}
-
 /** Reads the sizes of a vision encoder without its weights. */
 export async function openVisionConfig(folder: FileFolder): Promise<SiglipVisionConfig> {
-  return parseSiglipVision(await openConfig(folder));
+  return parseSiglipVision(await openPartConfig(folder, "encoder"));
 }
 
 /** Reads the sizes of a decoder without its weights. */
 export async function openDecoderConfig(folder: FileFolder): Promise<DecoderConfig> {
-  return parseDecoder(await openConfig(folder));
+  return parseDecoder(await openPartConfig(folder, "decoder"));
 }
 
 /** Loads a vision encoder's weights in their own precision. Errors as {@linkcode loadWeights}. */
 export async function loadVisionModel(gpu: Gpu, folder: FileFolder): Promise<VisionModel> {
-  const config = await openVisionConfig(folder);
+  const source = await openPart(folder, "encoder");
+  const config = parseSiglipVision(source.config);
   const weights = await loadWeights(
     gpu,
-    await openCheckpoint(folder),
+    source.tensors,
     siglipVisionSpecs(config),
     SIGLIP_VISION_FILES,
   );
@@ -76,7 +68,8 @@ export async function loadDecoderModel(
   folder: FileFolder,
   options: { maxPositions: number } & Pick<RopeTableOptions, "frequencies">,
 ): Promise<DecoderModel> {
-  const config = await openDecoderConfig(folder);
+  const source = await openPart(folder, "decoder");
+  const config = parseDecoder(source.config);
   if (options.maxPositions > config.maxPositions) {
     throw new RangeError(
       `Cannot run "${folder.name}" on ${options.maxPositions} positions (image patches and text): it was made for ` +
@@ -91,7 +84,7 @@ export async function loadDecoderModel(
   }
   const weights = await loadWeights(
     gpu,
-    await openCheckpoint(folder),
+    source.tensors,
     decoderSpecs(config),
     decoderFiles(config),
   );

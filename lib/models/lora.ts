@@ -7,6 +7,7 @@
  */
 
 import { describeNames } from "../base/errors.ts";
+import { endsWithPath } from "../format/peft.ts";
 import { type DecoderConfig, decoderLinears, type LinearModule } from "./decoder.ts";
 
 /** Low-rank updates of the decoder's linear layers. */
@@ -36,11 +37,6 @@ export const DECODER_PREFIX = "language_model.base_model.model.";
 /** Names of a module's LoRA pair. */
 export function loraNames(module: string): { a: string; b: string } {
   return { a: `${DECODER_PREFIX}${module}.lora_A.weight`, b: `${DECODER_PREFIX}${module}.lora_B.weight` };
-}
-
-/** Whether a module's path is `end` or ends with it, part by part. A `^` before it asks for the whole path. */
-export function endsWithPath(path: string, end: string): boolean {
-  return end.startsWith("^") ? path === end.slice(1) : path === end || path.endsWith(`.${end}`);
 }
 
 /**

@@ -11,7 +11,7 @@ import {
 } from "../../lib/format/peft.ts";
 import type { TensorData } from "../../lib/format/safetensors.ts";
 
-const golden = new URL("../golden/siglip-llama/peft_adapter/", import.meta.url);
+const golden = new URL("../golden/parity/siglip-llama/peft_adapter/", import.meta.url);
 
 function goldenFolder(): FileFolder {
   const files = new Map<string, Uint8Array>();
@@ -73,7 +73,15 @@ Deno.test("an adapter written here has every key PEFT wrote, and opens again", a
   assert.deepEqual(theirs.filter((key) => !written.includes(key)), []);
   assert.deepEqual(written, [...written].sort());
   assert.equal(written.length, 33);
-  assert.deepEqual(parseAdapterConfig(text, "c"), { config, unknownKeys: [] });
+  const whole = { ...config, rankPattern: {}, alphaPattern: {}, fanInFanOut: false };
+  assert.deepEqual(parseAdapterConfig(text, "c"), { config: whole, unknownKeys: [] });
+  const patterned = {
+    ...whole,
+    rankPattern: { q_proj: 3 },
+    alphaPattern: { "^a.b": 2.5 },
+    fanInFanOut: true,
+  };
+  assert.deepEqual(parseAdapterConfig(formatAdapterConfig(patterned), "c").config, patterned);
   const adapter = await open();
   assert.deepEqual(adapter.modules.get(module), { inFeatures: 5, outFeatures: 3 });
   assert.equal(adapter.tensors.metadata.get("format"), "pt");
@@ -105,6 +113,14 @@ Deno.test("openAdapter refuses tensors that are not what the settings promise", 
   );
 });
 
+Deno.test("openAdapter holds every pair against the rank that its pattern gives", async () => {
+  assert.equal((await open({ rank: 9, rankPattern: { "self_attn.q_proj": 2 } })).modules.size, 1);
+  await assert.rejects(
+    open({ rank: 2, rankPattern: { q_proj: 9 } }),
+    /has shape \[2, 5\], expected \[9, in\]/,
+  );
+});
+
 Deno.test("openAdapter accepts modules saved whole", async () => {
   const name = "base_model.model.multi_modal_projector.linear.weight";
   const adapter = await open({ modulesToSave: ["multi_modal_projector"] }, { ...pair, [name]: matrix(2, 2) });
@@ -121,7 +137,15 @@ Deno.test("parseAdapterConfig refuses settings that would be computed wrongly, a
   const changed = (fields: Record<string, unknown>) =>
     parseAdapterConfig(JSON.stringify({ ...JSON.parse(formatAdapterConfig(config)), ...fields }), "a.json");
   assert.throws(() => changed({ use_dora: true }), /"use_dora" is the boolean true, only false is supported/);
-  assert.throws(() => changed({ rank_pattern: { q_proj: 8 } }), /"rank_pattern" is an object/);
+  assert.throws(
+    () => changed({ rank_pattern: { "layers\\.[0-3].*": 8 } }),
+    /"rank_pattern" has the expression "layers.*", only module names are supported/,
+  );
+  assert.throws(
+    () => changed({ rank_pattern: { q_proj: 0 } }),
+    /the rank of "q_proj" is 0, expected at least 1/,
+  );
+  assert.throws(() => changed({ alpha_pattern: { q_proj: "8" } }), TypeError);
   assert.throws(() => changed({ bias: "all" }), RangeError);
   assert.throws(() => changed({ peft_type: "IA3" }), /"IA3", expected one of LORA/);
   assert.throws(() => changed({ r: 0 }), /"r" is 0, expected at least 1/);

@@ -224,13 +224,17 @@ Deno.test("an index that names a shard that is not there says what is lost with 
 
 Deno.test("what a decoder's configuration asks for and is not done is refused by name", () => {
   const cases: [object, RegExp][] = [
-    [{ model_type: "mistral" }, /"model_type" is "mistral", expected one of llama$/],
+    [{ model_type: "gemma" }, /"model_type" is "gemma", expected one of llama, mistral, qwen2/],
     [{ rope_scaling: { rope_type: "llama3", factor: 8 } }, /: rope_scaling "llama3" is not supported$/],
     [{ rope_scaling: { factor: 8 } }, /: rope_scaling is not supported$/],
     [{ rope_parameters: { rope_type: "yarn", rope_theta: 5 } }, /: rope_parameters "yarn" is not supported$/],
     [{ partial_rotary_factor: 0.5 }, /: partial_rotary_factor is not supported$/],
-    [{ attention_bias: true }, /: attention_bias is not supported$/],
-    [{ mlp_bias: true }, /: mlp_bias is not supported$/],
+    [{ num_local_experts: 8 }, /: num_local_experts is not supported$/],
+    [{ alibi: true }, /: alibi is not supported$/],
+    [
+      { model_type: "qwen2", layer_types: ["chunked_attention"] },
+      /: layer_types "chunked_attention" is not supported$/,
+    ],
     [{ quantization_config: { bits: 4 } }, /: quantization_config is not supported$/],
     [{ hidden_act: "gelu" }, /: hidden_act "gelu" is not supported$/],
     [{ num_attention_heads: 4 }, /a head width of 3 \(wanted an even one up to 256\) is not supported$/],

@@ -15,12 +15,8 @@ Deno.test("without flags the defaults are the Python project's", async () => {
   strictEqual(options.appendEos, true);
   strictEqual(options.cacheFeatures, true);
   deepStrictEqual(options.projection, { type: "linear" });
-  deepStrictEqual(options.lora, {
-    rank: 16,
-    alpha: 16,
-    dropout: 0.1,
-    targetModules: ["q_proj", "k_proj", "v_proj", "o_proj"],
-  });
+  // Which modules is the decoder's family's to say.
+  deepStrictEqual(options.lora, { rank: 16, alpha: 16, dropout: 0.1 });
 });
 
 Deno.test("flags set what they name, the last one given counting", async () => {
@@ -33,6 +29,18 @@ Deno.test("flags set what they name, the last one given counting", async () => {
   deepStrictEqual(options.lora.targetModules, ["q_proj", "up_proj"]);
   strictEqual(options.appendEos, false);
   strictEqual(options.batchSize, 5);
+});
+
+Deno.test("ranks and factors by module are read, and nonsense is refused", async () => {
+  const { lora } = await parseTrainArguments(
+    "--lora-rank-pattern q_proj=8,^model.layers.0.mlp.up_proj=4 --lora-alpha-pattern v_proj=1.5 --use-rslora"
+      .split(" "),
+  );
+  deepStrictEqual(lora.rankPattern, { q_proj: 8, "^model.layers.0.mlp.up_proj": 4 });
+  deepStrictEqual(lora.alphaPattern, { v_proj: 1.5 });
+  strictEqual(lora.useRslora, true);
+  await rejects(parseTrainArguments(["--lora-rank-pattern", "q_proj:8"]), /name=number/);
+  await rejects(parseTrainArguments(["--adapter", "a", "--base-model", "b"]), { name: "UserError" });
 });
 
 Deno.test("a configuration file fills what the command line leaves open", async () => {
