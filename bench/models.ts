@@ -20,14 +20,15 @@ import {
 import { decoderRope, decoderSpecs } from "../lib/models/decoder.ts";
 import { parseDecoder } from "../lib/models/decoder_families.ts";
 import { openDecoderConfig, openVisionConfig } from "../lib/models/load.ts";
-import { type SiglipVisionConfig, siglipVisionSpecs } from "../lib/models/siglip.ts";
+import { type VisionConfig, visionSpecs } from "../lib/models/vision.ts";
 import { FrozenWeights, type WeightSpec } from "../lib/nn/weights.ts";
 
 /** Tokens of a caption in every measurement. */
 export const CAPTION_TOKENS = 30;
 
 /** google/siglip-base-patch16-224. */
-const SIGLIP_BASE: SiglipVisionConfig = {
+const SIGLIP_BASE: VisionConfig = {
+  family: "siglip",
   hiddenSize: 768,
   intermediateSize: 3072,
   layers: 12,
@@ -37,6 +38,8 @@ const SIGLIP_BASE: SiglipVisionConfig = {
   imageSize: 224,
   patchSize: 16,
   channels: 3,
+  qkvBias: true,
+  dropout: 0,
 };
 
 /** HuggingFaceTB/SmolLM-135M. */
@@ -121,7 +124,7 @@ export function randomCaptioner(
   config: CaptionerConfig,
 ): RandomCaptioner {
   const { decoder, rope } = randomDecoder(gpu, config);
-  const vision = randomWeights(gpu, "vision", siglipVisionSpecs(config.vision));
+  const vision = randomWeights(gpu, "vision", visionSpecs(config.vision));
   const shapes = new Map(trainableSpecs(config).map(({ name, shape }) => [name, shape]));
   const trainable = new Map(
     [...startValues(config)].map((

@@ -9,9 +9,11 @@ import { readText } from "../format/byte_source.ts";
 import { JsonConfig } from "../format/json_config.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { openConfig } from "../models/model_source.ts";
-import { parseSiglipText, parseSiglipVision } from "../models/siglip.ts";
+import { parseText } from "../models/text.ts";
+import { parseTwoTower } from "../models/two_tower.ts";
 import { openFileFolder, stat } from "./files.ts";
 import type { ParityRow } from "./parity_rows.ts";
+import { runTextEncoder } from "./parity_text.ts";
 import { openTrainingConfig, runTraining } from "./parity_training.ts";
 import { runTwoTower } from "./parity_two_tower.ts";
 import { formatTable } from "./terminal.ts";
@@ -66,7 +68,7 @@ async function casesBelow(folder: string, depth: number): Promise<string[]> {
   return found;
 }
 
-/** Runs the case in `folder`, a training case or a two-tower case, by what it holds. Errors become part of the report. */
+/** Runs the case in `folder`, a training case, two towers or a text encoder, by what it holds. Errors become part of the report. */
 export async function runParityCase(gpu: Gpu, folder: string): Promise<ParityReport> {
   let run: () => Promise<ParityRow[]>;
   try {
@@ -93,9 +95,12 @@ async function planCase(gpu: Gpu, folder: string): Promise<() => Promise<ParityR
     return () => runTraining(gpu, folder, json);
   }
   const json = await openConfig(await openFileFolder(`${folder}/model`));
-  json.choice("model_type", ["siglip"]);
-  const [vision, text] = [parseSiglipVision(json), parseSiglipText(json)];
-  return () => runTwoTower(gpu, folder, { vision, text });
+  if (["siglip", "clip"].includes(json.string("model_type"))) {
+    parseTwoTower(json);
+    return () => runTwoTower(gpu, folder);
+  }
+  parseText(json);
+  return () => runTextEncoder(gpu, folder);
 }
 
 /** Gradients shown of a case without `verbose`, beside those beyond tolerance. */

@@ -1,5 +1,5 @@
 /**
- * Parity of the contrastive SigLIP model: embeddings, logits, loss and every gradient.
+ * Parity of models of two towers: embeddings and scores, and for SigLIP loss and every gradient.
  *
  * @module
  */
@@ -8,93 +8,93 @@ import { openSafetensors, type SafetensorsFile } from "../format/safetensors.ts"
 import type { Gpu } from "../gpu/device.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import { createTensor, destroyTensor, readF32, type Tensor, tensorFrom } from "../gpu/tensor.ts";
+import { loadTwoTowerModel, type TwoTowerModel } from "../models/load.ts";
+import { createTextInputs, destroyTextInputs, packTexts } from "../models/text_batch.ts";
 import {
-  SIGLIP_LOGIT_SPECS,
-  siglipHeadSpecs,
-  siglipPool,
-  siglipText,
-  type SiglipTextConfig,
-  siglipTextSpecs,
-  siglipVision,
-  type SiglipVisionConfig,
-  siglipVisionSpecs,
-} from "../models/siglip.ts";
+  imageEmbeddings,
+  logitsPerImage,
+  textEmbeddings,
+  type TwoTowerConfig,
+  twoTowerSpecs,
+} from "../models/two_tower.ts";
+import { visionEncoder } from "../models/vision.ts";
 import { ParameterSet } from "../nn/parameters.ts";
 import { l2Normalize } from "../ops/l2_normalize.ts";
 import { sigmoidContrastiveLoss } from "../ops/sigmoid_contrastive_loss.ts";
-import { openFile } from "./files.ts";
+import { openFile, openFileFolder } from "./files.ts";
 import { compare, compareGradients, FORWARD, LOSS, type ParityRow } from "./parity_rows.ts";
+import { readTexts } from "./parity_text.ts";
 
 /** Runs the case in `folder`: `model/`, `inputs.safetensors`, `expected.safetensors`. */
-export async function runTwoTower(
-  gpu: Gpu,
-  folder: string,
-  { vision, text }: { vision: SiglipVisionConfig; text: SiglipTextConfig },
-): Promise<ParityRow[]> {
+export async function runTwoTower(gpu: Gpu, folder: string): Promise<ParityRow[]> {
   const open = async (name: string): Promise<SafetensorsFile> =>
     await openSafetensors(await openFile(`${folder}/${name}`));
-  const specs = [
-    ...siglipVisionSpecs(vision),
-    ...siglipHeadSpecs(vision),
-    ...siglipTextSpecs(text),
-    ...SIGLIP_LOGIT_SPECS,
-  ];
-  const [model, inputs, expected] = [
-    await open("model/model.safetensors"),
-    await open("inputs.safetensors"),
-    await open("expected.safetensors"),
-  ];
-  const tensors = [];
-  for (const { name, shape } of specs) tensors.push({ name, shape, data: await model.readF32(name) });
-  const set = new ParameterSet(gpu, [{ name: "all", weightDecay: 0, tensors }]);
-  const shapeOf = (name: string): readonly number[] => inputs.tensors.get(name)!.shape;
-  const r = new Recorder(gpu, true);
-  const pixels = tensorFrom(gpu, await inputs.readF32("pixel_values"), { shape: shapeOf("pixel_values") });
-  const ids = tensorFrom(gpu, new Uint32Array(await inputs.readI32("input_ids")), {
-    shape: shapeOf("input_ids"),
+  const [inputs, expected] = [await open("inputs.safetensors"), await open("expected.safetensors")];
+  const model = await loadTwoTowerModel(gpu, await openFileFolder(`${folder}/model`));
+  const { config } = model;
+  const trained = expected.tensors.has("loss");
+  const set = trained ? await trainable(gpu, model) : undefined;
+  const weights = set ?? model.weights;
+  const r = new Recorder(gpu, trained);
+  const pixels = tensorFrom(gpu, await inputs.readF32("pixel_values"), {
+    shape: inputs.tensors.get("pixel_values")!.shape,
   });
-  const image = siglipPool(r, set, siglipVision(r, set, pixels, vision), vision);
-  const caption = siglipText(r, set, ids, text);
-  const [imageUnit, textUnit] = [r.keep(l2Normalize(r, image)), r.keep(l2Normalize(r, caption))];
+  const texts = createTextInputs(gpu, packTexts(await readTexts(inputs), { config: config.text }));
+  const image = r.keep(imageEmbeddings(r, weights, visionEncoder(r, weights, pixels, config.vision), config));
+  const text = r.keep(textEmbeddings(r, weights, texts, config));
+  const [imageUnit, textUnit] = [r.keep(l2Normalize(r, image)), r.keep(l2Normalize(r, text))];
   const lossOut = createTensor(gpu, [1]);
-  sigmoidContrastiveLoss(r, image, caption, {
-    logitScale: set.get("logit_scale"),
-    logitBias: set.get("logit_bias"),
-    lossOut,
-  });
-  r.backward();
+  if (set !== undefined) {
+    sigmoidContrastiveLoss(r, image, text, {
+      logitScale: set.get("logit_scale"),
+      logitBias: set.get("logit_bias"),
+      lossOut,
+    });
+    r.backward();
+  }
   const plan = await r.compile();
   plan.run();
-  const rows: ParityRow[] = [];
-  const outputs: [string, Tensor, number][] = [
-    ["image_embeds", imageUnit, FORWARD],
-    ["text_embeds", textUnit, FORWARD],
-    ["loss", lossOut, LOSS],
-  ];
-  for (const [name, tensor, tolerance] of outputs) {
-    rows.push(compare(name, [await readF32(gpu, tensor), await expected.readF32(name)], { tolerance }));
-  }
-  const [images, captions] = [await readF32(gpu, imageUnit), await readF32(gpu, textUnit)];
-  const [logScale, bias] = [
-    (await model.readF32("logit_scale"))[0]!,
-    (await model.readF32("logit_bias"))[0]!,
-  ];
-  const width = text.projectionSize;
-  const dot = (i: number, j: number): number => {
-    let sum = 0;
-    for (let c = 0; c < width; c++) sum += images[i * width + c]! * captions[j * width + c]!;
-    return sum;
+  const outputs: Record<string, Tensor> = {
+    image_features: image,
+    text_features: text,
+    image_embeds: imageUnit,
+    text_embeds: textUnit,
+    loss: lossOut,
   };
-  const count = images.length / width;
-  const scores = Array.from(
-    { length: count * count },
-    (_, n) => Math.exp(logScale) * dot(Math.floor(n / count), n % count) + bias,
-  );
-  const wanted = await expected.readF32("logits_per_image");
-  rows.push(compare("logits_per_image", [scores, wanted], { tolerance: FORWARD }));
-  rows.push(...await compareGradients(set, expected));
+  const rows: ParityRow[] = [];
+  const add = async (name: string, got: ArrayLike<number>, tolerance = FORWARD): Promise<void> => {
+    rows.push(compare(name, [got, await expected.readF32(name)], { tolerance }));
+  };
+  for (const [name, tensor] of Object.entries(outputs)) {
+    if (expected.tensors.has(name)) {
+      await add(name, await readF32(gpu, tensor), name === "loss" ? LOSS : FORWARD);
+    }
+  }
+  const pair = [await readF32(gpu, imageUnit), await readF32(gpu, textUnit)] as const;
+  const { embeddingSize: width } = config;
+  await add("logits_per_image", logitsPerImage(pair, { width, logScale: model.logScale, bias: model.bias }));
+  if (expected.tensors.has("paired_cosine")) {
+    const cosines = logitsPerImage(pair, { width, logScale: 0 });
+    const count = pair[0].length / width;
+    await add("paired_cosine", cosines.filter((_, n) => n % (count + 1) === 0));
+  }
+  if (set !== undefined) rows.push(...await compareGradients(set, expected));
   plan.destroy({ arena: true });
-  set.destroy();
-  [pixels, ids, lossOut].forEach(destroyTensor);
+  set?.destroy();
+  model.weights.destroy();
+  destroyTextInputs(texts);
+  [pixels, lossOut].forEach(destroyTensor);
   return rows;
+}
+
+/** The model's weights once more, each with a gradient. */
+async function trainable(
+  gpu: Gpu,
+  { config, weights }: TwoTowerModel & { config: TwoTowerConfig },
+): Promise<ParameterSet> {
+  const tensors = [];
+  for (const { name, shape } of twoTowerSpecs(config)) {
+    tensors.push({ name, shape, data: await readF32(gpu, weights.get(name)) });
+  }
+  return new ParameterSet(gpu, [{ name: "all", weightDecay: 0, tensors }]);
 }

@@ -13,14 +13,7 @@ import { parseProcessorConfig } from "../image/processor.ts";
 import type { CaptionerConfig } from "../models/captioner.ts";
 import { decoderSpecs } from "../models/decoder.ts";
 import { parseDecoder } from "../models/decoder_families.ts";
-import {
-  parseSiglipText,
-  parseSiglipVision,
-  SIGLIP_LOGIT_SPECS,
-  siglipHeadSpecs,
-  siglipTextSpecs,
-  siglipVisionSpecs,
-} from "../models/siglip.ts";
+import { parseTwoTower, twoTowerSpecs } from "../models/two_tower.ts";
 import type { WeightSpec } from "../nn/weights.ts";
 import { loadTokenizer } from "../text/tokenizer.ts";
 import { type PretrainBatch, type PretrainConfig, Pretrainer } from "../train/pretrain.ts";
@@ -127,9 +120,9 @@ export async function pretrainTiny(options: PretrainTinyOptions): Promise<void> 
   const tokenizer = loadTokenizer(await readJson("tokenizer.json"), await readJson("tokenizer_config.json"));
   // Whole tiles of the matmul kernels; the rows beyond the tokenizer are never a target.
   SIGLIP_CONFIG.text_config.vocab_size = LLAMA_CONFIG.vocab_size = Math.ceil(tokenizer.vocabSize / 64) * 64;
-  const siglip = JsonConfig.parse(JSON.stringify(SIGLIP_CONFIG), "siglip/config.json");
+  const towers = parseTwoTower(JsonConfig.parse(JSON.stringify(SIGLIP_CONFIG), "siglip/config.json"));
   const captioner: CaptionerConfig = {
-    vision: parseSiglipVision(siglip),
+    vision: towers.vision,
     decoder: parseDecoder(JsonConfig.parse(JSON.stringify(LLAMA_CONFIG), "llama/config.json")),
     projection: { type: "linear" },
     lora: { rank: 0, alpha: 1, dropout: 0, targetModules: [] },
@@ -137,7 +130,7 @@ export async function pretrainTiny(options: PretrainTinyOptions): Promise<void> 
   };
   const config: PretrainConfig = {
     captioner,
-    text: parseSiglipText(siglip),
+    towers,
     batchSize: options.batchSize,
     textLength: TEXT_POSITIONS,
   };
@@ -264,7 +257,7 @@ interface Saved {
 
 async function save(options: PretrainTinyOptions, saved: Saved): Promise<void> {
   const { config, weights } = saved;
-  const { captioner, text } = config;
+  const { captioner, towers } = config;
   const dir = options.outputDir;
   const pack = (specs: readonly WeightSpec[]): Uint8Array =>
     writeSafetensors(
@@ -275,12 +268,6 @@ async function save(options: PretrainTinyOptions, saved: Saved): Promise<void> {
       ),
       { format: "pt" },
     );
-  const siglipSpecs = [
-    ...siglipVisionSpecs(captioner.vision),
-    ...siglipHeadSpecs(captioner.vision),
-    ...siglipTextSpecs(text),
-    ...SIGLIP_LOGIT_SPECS,
-  ];
   const { steps, batchSize, learningRate, scenes, seed } = options;
   const flags = { steps, "batch-size": batchSize, "learning-rate": learningRate, scenes, seed };
   const phase: Phase = {
@@ -298,7 +285,7 @@ async function save(options: PretrainTinyOptions, saved: Saved): Promise<void> {
   const phases = [...saved.earlier, phase];
   await Deno.mkdir(`${dir}/siglip`, { recursive: true });
   const json = (value: unknown): string => JSON.stringify(value, null, 2) + "\n";
-  await Deno.writeFile(`${dir}/siglip/model.safetensors`, pack(siglipSpecs));
+  await Deno.writeFile(`${dir}/siglip/model.safetensors`, pack(twoTowerSpecs(towers)));
   await Deno.writeTextFile(`${dir}/siglip/config.json`, json(SIGLIP_CONFIG));
   await Deno.writeTextFile(`${dir}/siglip/preprocessor_config.json`, json(PREPROCESSOR_CONFIG));
   await Deno.writeTextFile(

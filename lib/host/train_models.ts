@@ -23,7 +23,7 @@ import { defaultLoraTargets } from "../models/decoder_families.ts";
 import { openDecoderConfig, openVisionConfig } from "../models/load.ts";
 import { openPart } from "../models/model_source.ts";
 import { type LoraConfig, resolveLora } from "../models/lora.ts";
-import { SIGLIP_VISION_FILES } from "../models/siglip.ts";
+import { visionFiles } from "../models/vision.ts";
 import { matchWeights } from "../nn/weights.ts";
 import { type CaptionTokenizer, loadTokenizer } from "../text/tokenizer.ts";
 import { openFileFolder } from "./files.ts";
@@ -231,7 +231,7 @@ async function startValues(
   const { tensors: checkpoint } = await openPart(encoderFolder, "encoder");
   // Extra tensors are the whole model's other layers: its loader judges them.
   const names = matchWeights(checkpoint, vision, {
-    ...SIGLIP_VISION_FILES,
+    ...visionFiles(config.vision),
     ignore: [{ pattern: /./, reason: "not trained" }],
   });
   for (const [name, stored] of names) start.set(VISION_PREFIX + name, await checkpoint.readF32(stored));

@@ -19,7 +19,7 @@ import { linear, type Lora } from "../ops/linear.ts";
 import { rope, type RopeOptions } from "../ops/rope.ts";
 import { decoder, type DecoderConfig, embedTokens } from "./decoder.ts";
 import { type LoraConfig, loraModules, loraNames } from "./lora.ts";
-import { patchCount, siglipVision, type SiglipVisionConfig, visionLayerSpecs } from "./siglip.ts";
+import { type VisionConfig, visionEncoder, visionLayerSpecs, visionTokens } from "./vision.ts";
 
 /** Form of the trainable map from vision width to decoder width. */
 export type ProjectionConfig =
@@ -28,7 +28,7 @@ export type ProjectionConfig =
 
 /** Everything that decides a captioner's graph. */
 export interface CaptionerConfig {
-  vision: SiglipVisionConfig;
+  vision: VisionConfig;
   decoder: DecoderConfig;
   projection: ProjectionConfig;
   lora: LoraConfig;
@@ -88,6 +88,12 @@ export function trainableSpecs(config: CaptionerConfig): TrainableSpec[] {
       `Cannot unfreeze ${unfrozenVisionLayers} vision layers: the encoder has ${vision.layers}`,
     );
   }
+  if (unfrozenVisionLayers > 0 && vision.dropout > 0) {
+    throw new RangeError(
+      `Cannot unfreeze vision layers: the encoder's configuration asks for a dropout of ${vision.dropout} in training, which is ` +
+        "not supported; train with all of them frozen",
+    );
+  }
   const layers = Array.from(
     { length: unfrozenVisionLayers },
     (_, i) => vision.layers - unfrozenVisionLayers + i,
@@ -124,7 +130,7 @@ export interface CaptionerWeights {
 /** Random numbers of dropout while training: `undefined` when captioning. */
 export type DropoutSeed = Tensor | undefined;
 
-/** Records the vision tower on pixelValues [B, 3, I, I], with unfrozen layers where there are any: [B, P, Dv]. */
+/** Records the vision tower on pixelValues [B, C, I, I], with unfrozen layers where there are any: [B, P, Dv]. */
 export function encodeImages(
   r: Recorder,
   w: CaptionerWeights,
@@ -136,7 +142,7 @@ export function encodeImages(
     get: (name) => w.trainable.get(VISION_PREFIX + name),
     has: (name) => w.trainable.has(VISION_PREFIX + name),
   };
-  return siglipVision(r, overlayWeights(trained, w.vision), pixelValues, config.vision);
+  return visionEncoder(r, overlayWeights(trained, w.vision), pixelValues, config.vision);
 }
 
 /** Records the projection on visionFeatures [B, P, Dv]: prefix embeddings [B, P, D]. */
@@ -232,5 +238,5 @@ export function decodeHidden(
 
 /** Prefix tokens of one image: P. */
 export function prefixTokens(config: CaptionerConfig): number {
-  return patchCount(config.vision);
+  return visionTokens(config.vision);
 }

@@ -28,7 +28,7 @@ export interface WeightSpec {
   transposed?: boolean;
 }
 
-/** A way in which names in a file differ from the model's: `from` at the beginning of a name stands there as `to`. */
+/** A way in which names in a file differ from the model's: `from` at the beginning (or end) of a name stands there as `to`. */
 export interface NameRoot {
   from: string;
   to: string;
@@ -47,6 +47,8 @@ export interface LoadWeightsOptions {
    * begin with `from` stands as it is. Of these and the plain names, those count with which most needed tensors are found.
    */
   roots?: readonly NameRoot[];
+  /** Other ends of names, each for its tensor alone: `from` at the end of a name may stand there as `to`. */
+  endings?: readonly NameRoot[];
   /** Tensors that may be there and are not needed. */
   ignore?: readonly IgnoredTensors[];
 }
@@ -103,8 +105,13 @@ export function matchWeights(
   options: LoadWeightsOptions = {},
 ): Map<string, string> {
   const roots: NameRoot[] = [{ from: "", to: "" }, ...(options.roots ?? [])];
-  const stored = (name: string, { from, to }: NameRoot): string =>
-    name.startsWith(from) ? to + name.slice(from.length) : name;
+  const stored = (name: string, { from, to }: NameRoot): string => {
+    const plain = name.startsWith(from) ? to + name.slice(from.length) : name;
+    if (source.tensors.has(plain)) return plain;
+    const others = (options.endings ?? []).filter((ending) => plain.endsWith(ending.from))
+      .map((ending) => plain.slice(0, -ending.from.length) + ending.to);
+    return others.find((other) => source.tensors.has(other)) ?? plain;
+  };
   const has = (root: NameRoot): number =>
     specs.filter(({ name }) => source.tensors.has(stored(name, root))).length;
   const root = roots.reduce((best, candidate) => has(candidate) > has(best) ? candidate : best);

@@ -7,6 +7,7 @@
 import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { moveRows } from "./move_rows.ts";
+import { takeRows } from "./take_rows.ts";
 
 /**
  * Records [B, P+T, D]: `prefix` [B, P, D] followed by `text` [B, T, D]. Gradients go to both.
@@ -48,13 +49,5 @@ export function gatherTextRows(r: Recorder, hidden: Tensor, options: { prefixTok
       }`,
     );
   }
-  const rows = r.tensor([B, T, D], "text rows");
-  moveRows(r, [hidden, rows], { rows: T, fromStart: P - 1 });
-  r.onBackward(rows, [hidden], (dRows) => {
-    r.accumulate(hidden, (dHidden, add) => {
-      if (!add) r.clear(dHidden);
-      moveRows(r, [dRows, dHidden], { rows: T, toStart: P - 1, add });
-    });
-  });
-  return rows.reshape(B * T, D);
+  return takeRows(r, hidden, { start: P - 1, count: T }).reshape(B * T, D);
 }

@@ -9,8 +9,8 @@ import type { Gpu } from "../gpu/device.ts";
 import type { Plan } from "../gpu/plan.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import { createTensor, destroyTensor, readF32, type Tensor, writeTensor } from "../gpu/tensor.ts";
-import { siglipVision } from "../models/siglip.ts";
 import type { VisionModel } from "../models/load.ts";
+import { visionEncoder } from "../models/vision.ts";
 
 /** Images to features, a batch at a time. */
 export class ImageEncoder {
@@ -39,7 +39,7 @@ export class ImageEncoder {
     });
     const arena = new Arena(gpu);
     const r = new Recorder(gpu);
-    const features = r.keep(siglipVision(r, model.weights, pixelValues, model.config));
+    const features = r.keep(visionEncoder(r, model.weights, pixelValues, model.config));
     return new ImageEncoder(gpu, { plan: await r.compile(arena), arena, pixelValues, features });
   }
 

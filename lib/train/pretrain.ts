@@ -22,16 +22,8 @@ import {
   projectionSpecs,
 } from "../models/captioner.ts";
 import { decoderHead, decoderRope, decoderSpecs } from "../models/decoder.ts";
-import {
-  SIGLIP_LOGIT_SPECS,
-  siglipHeadSpecs,
-  siglipPool,
-  siglipText,
-  type SiglipTextConfig,
-  siglipTextSpecs,
-  siglipVision,
-  siglipVisionSpecs,
-} from "../models/siglip.ts";
+import { imageEmbeddings, textEmbeddings, type TwoTowerConfig, twoTowerSpecs } from "../models/two_tower.ts";
+import { visionEncoder } from "../models/vision.ts";
 import type { WeightSpec } from "../nn/weights.ts";
 import { ParameterSet } from "../nn/parameters.ts";
 import { append } from "../ops/append.ts";
@@ -43,7 +35,8 @@ import { sigmoidContrastiveLoss } from "../ops/sigmoid_contrastive_loss.ts";
 /** Sizes of the models and of a step. */
 export interface PretrainConfig {
   captioner: CaptionerConfig;
-  text: SiglipTextConfig;
+  /** The SigLIP whose vision tower the captioner has. */
+  towers: TwoTowerConfig;
   /** Images of a step. */
   batchSize: number;
   /** Caption tokens T of the captioning loss. */
@@ -117,7 +110,7 @@ export class Pretrainer {
     config: PretrainConfig,
     options: { rng: Rng; start?: ReadonlyMap<string, Float32Array> },
   ): Promise<Pretrainer> {
-    const { captioner, text, batchSize: B, textLength: T } = config;
+    const { captioner, towers, batchSize: B, textLength: T } = config;
     const specs = pretrainSpecs(config);
     const tensors = specs.map((spec) => ({
       ...spec,
@@ -134,19 +127,19 @@ export class Pretrainer {
       pixelValues: createTensor(gpu, [B, channels, imageSize, imageSize], { label: "pixelValues" }),
       inputIds: createTensor(gpu, [B, T], { dtype: "u32", label: "inputIds" }),
       labels: createTensor(gpu, [B * T], { dtype: "i32", label: "labels" }),
-      textIds: createTensor(gpu, [B, text.maxPositions], { dtype: "u32", label: "textIds" }),
+      textIds: createTensor(gpu, [B, towers.text.maxPositions], { dtype: "u32", label: "textIds" }),
     };
     const rope = decoderRope(gpu, captioner.decoder, { maxPositions: P + T });
     const weights: CaptionerWeights = { vision: set, decoder: set, trainable: set, rope };
     const r = new Recorder(gpu, true);
-    const states = siglipVision(r, set, inputs.pixelValues, captioner.vision);
+    const states = visionEncoder(r, set, inputs.pixelValues, captioner.vision);
     const prefix = projectFeatures(r, weights, states, { config: captioner });
     const hidden = decodeHidden(r, weights, { prefix, inputIds: inputs.inputIds }, { config: captioner });
     const rows = gatherTextRows(r, hidden, { prefixTokens: P });
     const captionLoss = createTensor(gpu, [2], { label: "caption loss" });
     lmHeadLoss(r, rows, decoderHead(set, captioner.decoder), inputs.labels, { lossOut: captionLoss });
-    const imageEmbeds = siglipPool(r, set, states, captioner.vision);
-    const textEmbeds = siglipText(r, set, inputs.textIds, text);
+    const imageEmbeds = imageEmbeddings(r, set, states, towers);
+    const textEmbeds = textEmbeddings(r, set, { inputIds: inputs.textIds }, towers);
     const contrastive = createTensor(gpu, [1], { label: "contrastive loss" });
     sigmoidContrastiveLoss(r, imageEmbeds, textEmbeds, {
       logitScale: set.get("logit_scale"),
@@ -213,12 +206,9 @@ export class Pretrainer {
 }
 
 /** Every tensor of the pretraining, the throw-away projection included. */
-export function pretrainSpecs({ captioner, text }: PretrainConfig): WeightSpec[] {
+export function pretrainSpecs({ captioner, towers }: PretrainConfig): WeightSpec[] {
   return [
-    ...siglipVisionSpecs(captioner.vision),
-    ...siglipHeadSpecs(captioner.vision),
-    ...siglipTextSpecs(text),
-    ...SIGLIP_LOGIT_SPECS,
+    ...twoTowerSpecs(towers),
     ...projectionSpecs(captioner),
     ...decoderSpecs(captioner.decoder),
   ];

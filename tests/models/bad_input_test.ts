@@ -11,7 +11,7 @@ import { readCaptionerConfig, readTrained } from "../../lib/models/captioner_fil
 import { decoderSpecs } from "../../lib/models/decoder.ts";
 import { parseDecoder } from "../../lib/models/decoder_families.ts";
 import { loadDecoderModel, loadVisionModel, openDecoderConfig } from "../../lib/models/load.ts";
-import { parseSiglipText, parseSiglipVision, siglipVisionSpecs } from "../../lib/models/siglip.ts";
+import { parseVision, visionSpecs } from "../../lib/models/vision.ts";
 import type { WeightSpec } from "../../lib/nn/weights.ts";
 import { countBuffers, randomValues, testGpu } from "../support/gpu.ts";
 
@@ -75,7 +75,7 @@ Deno.test("the small models that the other tests damage are whole", async () => 
   const decoder = await load(decoderFolder());
   assert.equal(decoder.config.headDim, 4);
   decoder.destroy();
-  const vision = randomTensors(siglipVisionSpecs(parseSiglipVision(json(SIGLIP))));
+  const vision = randomTensors(visionSpecs(parseVision(json(SIGLIP))));
   const files = new Map([["config.json", bytesOf(SIGLIP)], ["model.safetensors", writeSafetensors(vision)]]);
   const { config, weights } = await loadVisionModel(await testGpu(), memoryFolder("v", files));
   assert.equal(config.imageSize, 9);
@@ -281,26 +281,6 @@ Deno.test("harmless spellings of a decoder's configuration are read", () => {
   assert.deepEqual(parse({ eos_token_id: 0 }).eosIds, [0]);
   assert.deepEqual(parse({}).eosIds, []);
   assert.equal(parse({ num_key_value_heads: null }).kvHeads, 3);
-});
-
-Deno.test("what a vision encoder's configuration asks for and is not done is refused by name", () => {
-  const cases: [object, RegExp][] = [
-    [{ model_type: "vit" }, /"model_type" is "vit", expected one of siglip_vision_model/],
-    [{ hidden_act: "quick_gelu" }, /"hidden_act" is "quick_gelu", expected one of gelu_pytorch_tanh, gelu$/],
-    [{ num_attention_heads: 4 }, /4 heads over width 6, wanted a head width up to 256$/],
-    [{ num_attention_heads: 0 }, /"num_attention_heads" is 0/],
-    [{ patch_size: 10 }, /"patch_size" is 10, expected at most "image_size", 9$/],
-    [{ image_size: 0 }, /"image_size" is 0/],
-    [{ num_hidden_layers: -1 }, /"num_hidden_layers" is -1/],
-  ];
-  for (const [fields, message] of cases) {
-    assert.throws(() => parseSiglipVision(json({ ...SIGLIP, ...fields })), { name: "RangeError", message });
-    if (!("model_type" in fields || "patch_size" in fields || "image_size" in fields)) {
-      assert.throws(() => parseSiglipText(json({ ...SIGLIP, ...fields })), { name: "RangeError", message });
-    }
-  }
-  // An odd head width is fine: the tower does not rotate.
-  assert.equal(parseSiglipVision(json({ ...SIGLIP, hidden_size: 10 })).hiddenSize, 10);
 });
 
 Deno.test("more positions than the decoder was made for are refused before anything is loaded", async () => {

@@ -11,7 +11,7 @@ import {
   decoderSpecs,
 } from "../../lib/models/decoder.ts";
 import { parseDecoder } from "../../lib/models/decoder_families.ts";
-import { siglipVisionSpecs } from "../../lib/models/siglip.ts";
+import { visionSpecs } from "../../lib/models/vision.ts";
 import { ParameterSet } from "../../lib/nn/parameters.ts";
 import { FrozenWeights, type WeightSpec } from "../../lib/nn/weights.ts";
 import { randomValues } from "../support/gpu.ts";
@@ -51,6 +51,7 @@ export function oddDecoder(family: DecoderFamilyName, extra: JsonObject = {}): D
 /** Nothing here is a power of two: vocabulary 103, head width 12, 3 layers, 9 patches, heads 6 over 2. */
 export const ODD_CONFIG: CaptionerConfig = {
   vision: {
+    family: "siglip",
     hiddenSize: 33,
     intermediateSize: 47,
     layers: 3,
@@ -60,6 +61,8 @@ export const ODD_CONFIG: CaptionerConfig = {
     channels: 3,
     eps: 1e-6,
     gelu: "tanh",
+    qkvBias: true,
+    dropout: 0,
   },
   decoder: oddDecoder("llama"),
   projection: { type: "mlp", hiddenSize: 29, dropout: 0.1 },
@@ -113,7 +116,7 @@ export function createTinyCaptioner(
         ]),
       ),
     );
-  const vision = freeze("vision", siglipVisionSpecs(config.vision));
+  const vision = freeze("vision", visionSpecs(config.vision));
   const decoder = freeze("decoder", decoderSpecs(config.decoder));
   const tensors = trainableSpecs(config).map((spec) => ({ ...spec, data: fill(spec) }));
   const set = new ParameterSet(gpu, [{ name: "all", weightDecay: 0, tensors }]);

@@ -10,7 +10,7 @@ import { runTraining } from "../../lib/host/train_run.ts";
 import { describeResult } from "../../lib/host/train_summary.ts";
 import { decoderSpecs } from "../../lib/models/decoder.ts";
 import { parseDecoder } from "../../lib/models/decoder_families.ts";
-import { parseSiglipVision, siglipVisionSpecs } from "../../lib/models/siglip.ts";
+import { parseVision, visionSpecs } from "../../lib/models/vision.ts";
 import type { WeightSpec } from "../../lib/nn/weights.ts";
 
 const SIGLIP = {
@@ -69,7 +69,7 @@ async function prepare(root: string): Promise<void> {
     const json = JsonConfig.parse(JSON.stringify(config), folder);
     await Deno.writeFile(`${root}/${folder}/model.safetensors`, random(specs(json)));
   };
-  await write("siglip", SIGLIP, (json) => siglipVisionSpecs(parseSiglipVision(json)));
+  await write("siglip", SIGLIP, (json) => visionSpecs(parseVision(json)));
   await write("llama", LLAMA, (json) => decoderSpecs(parseDecoder(json)));
   await Deno.writeTextFile(
     `${root}/siglip/preprocessor_config.json`,
