@@ -1,17 +1,8 @@
-/** SigLIP vision tower, projection and loss in plain f64 loops: one image at a time. */
+/** Vision encoder, projection and loss in plain f64 loops: one image at a time. */
 
 import { type CaptionerConfig, VISION_PREFIX } from "../../lib/models/captioner.ts";
-import {
-  add,
-  attention,
-  geluErf,
-  geluTanh,
-  layerNorm,
-  linear,
-  type ReferenceWeights,
-  type Rows,
-  weightOf as get,
-} from "./layers.ts";
+import { referenceVision } from "./encoders.ts";
+import { geluErf, linear, type ReferenceWeights, type Rows, weightOf as get } from "./layers.ts";
 
 /** Features [P][Dv] of one image, pixels [3, I, I]. */
 export function referenceFeatures(
@@ -19,32 +10,7 @@ export function referenceFeatures(
   pixels: ArrayLike<number>,
   config: CaptionerConfig["vision"],
 ): Rows {
-  const { imageSize: I, patchSize: p, channels, hiddenSize: D, heads, eps } = config;
-  const own = (name: string): Float64Array => w.get(VISION_PREFIX + name) ?? get(w, name);
-  const side = Math.floor(I / p);
-  const patches = Array.from({ length: side * side }, (_, n) => {
-    const [top, left] = [Math.floor(n / side) * p, (n % side) * p];
-    return Float64Array.from({ length: channels * p * p }, (_, i) => {
-      const [c, y, x] = [Math.floor(i / (p * p)), Math.floor(i / p) % p, i % p];
-      return pixels[(c * I + top + y) * I + left + x]!;
-    });
-  });
-  const dense = (name: string, x: Rows): Rows => linear(x, own(`${name}.weight`), own(`${name}.bias`));
-  const norm = (name: string, x: Rows): Rows => layerNorm(x, own(`${name}.weight`), own(`${name}.bias`), eps);
-  const positions = own("vision_model.embeddings.position_embedding.weight");
-  let x: Rows = dense("vision_model.embeddings.patch_embedding", patches)
-    .map((row, n) => row.map((value, c) => value + positions[n * D + c]!));
-  const act = config.gelu === "tanh" ? geluTanh : geluErf;
-  for (let layer = 0; layer < config.layers; layer++) {
-    const path = `vision_model.encoder.layers.${layer}`;
-    const normed = norm(`${path}.layer_norm1`, x);
-    const [q, k, v] = ["q", "k", "v"].map((name) => dense(`${path}.self_attn.${name}_proj`, normed));
-    const mixed = attention(q!, k!, v!, { heads, kvHeads: heads, headDim: D / heads, causal: false });
-    x = add(x, dense(`${path}.self_attn.out_proj`, mixed));
-    const hidden = dense(`${path}.mlp.fc1`, norm(`${path}.layer_norm2`, x)).map((row) => row.map(act));
-    x = add(x, dense(`${path}.mlp.fc2`, hidden));
-  }
-  return norm("vision_model.post_layernorm", x);
+  return referenceVision((name) => w.get(VISION_PREFIX + name) ?? get(w, name), pixels, config);
 }
 
 /** Prefix embeddings [P][D] of one image's features. */

@@ -62,21 +62,27 @@ export const geluTanh = (x: number): number =>
 /** GELU. */
 export const geluErf = (x: number): number => x / 2 * (1 + erf(x / Math.SQRT2));
 
+/** x times the logistic function of 1.702 x. */
+export const geluQuick = (x: number): number => x / (1 + Math.exp(-1.702 * x));
+
 interface Heads {
   heads: number;
   kvHeads: number;
   headDim: number;
   causal: boolean;
+  /** Keys that may be attended, 1 or 0. @default all */
+  mask?: readonly number[];
 }
 
 /** softmax(q kᵗ / sqrt Dh) v by heads. */
-export function attention(q: Rows, k: Rows, v: Rows, { heads, kvHeads, headDim, causal }: Heads): Rows {
+export function attention(q: Rows, k: Rows, v: Rows, { heads, kvHeads, headDim, causal, mask }: Heads): Rows {
   return q.map((query, i) => {
     const y = new Float64Array(heads * headDim);
     for (let h = 0; h < heads; h++) {
       const from = Math.floor(h * kvHeads / heads) * headDim;
       const last = causal ? i : k.length - 1;
       const scores = Float64Array.from({ length: last + 1 }, (_, j) => {
+        if (mask?.[j] === 0) return -Infinity;
         let sum = 0;
         for (let c = 0; c < headDim; c++) sum += query[h * headDim + c]! * k[j]![from + c]!;
         return sum / Math.sqrt(headDim);
