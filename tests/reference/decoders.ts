@@ -41,8 +41,9 @@ function denseOf(w: ReferenceWeights, config: CaptionerConfig): Dense {
     const { a, b } = loraNames(module);
     const rank = adapted.get(a)?.[0];
     if (rank === undefined) return y;
-    const alpha = Object.entries(lora.alphaPattern ?? {}).find(([name]) => module.endsWith(name.replace("^", "")))?.[1] ??
-      lora.alpha;
+    const alpha =
+      Object.entries(lora.alphaPattern ?? {}).find(([name]) => module.endsWith(name.replace("^", "")))?.[1] ??
+        lora.alpha;
     const scale = lora.useRslora ? alpha / Math.sqrt(rank) : alpha / rank;
     const update = linear(linear(x, weightOf(w, a)), weightOf(w, b));
     return add(y, update.map((row) => row.map((value) => value * scale)));
