@@ -58,6 +58,8 @@ export interface Caption {
   logProb: number;
   /** Number of generated tokens, the end token included. */
   tokens: number;
+  /** Their ids. */
+  ids: readonly number[];
   /** Share of the batch's time, in milliseconds. */
   timeMs: number;
   /** True when the model was made for drawn scenes and the image looks like a photograph. */
@@ -159,6 +161,7 @@ export class Captioner implements Disposable {
           caption: tokenizer.decode(best.ids, { skipSpecialTokens: true }).trim(),
           logProb: best.logProb,
           tokens: best.ids.length,
+          ids: best.ids,
           timeMs,
           outOfDomain: drawnOnly && looksPhotographic(batch[i]!),
         });

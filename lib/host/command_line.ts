@@ -5,11 +5,10 @@
  */
 
 import { describeError, UserError } from "../base/errors.ts";
-import { identifyImage } from "../image/decode.ts";
 import { createCommand, EXIT_CODES, parseInteger, parseNumber, runTask } from "./arguments.ts";
 import { type Caption, Captioner, type CaptionOptions } from "./captioner.ts";
 import { readBounded } from "./file_source.ts";
-import { stat } from "./files.ts";
+import { expandImages } from "./image_paths.ts";
 import { MAX_IMAGE_BYTES } from "./image_worker.ts";
 import { EMBEDDED_CAPTIONER } from "./model_folders.ts";
 import { startProgress } from "./progress.ts";
@@ -58,8 +57,7 @@ async function captionFiles(
   images: readonly string[],
   options: CaptionOptions & { model?: string; saveDir: string; json?: true },
 ): Promise<number> {
-  const paths: string[] = [];
-  for (const image of images) paths.push(...await expand(image));
+  const paths = await expandImages(images);
   if (paths.length === 0) throw new UserError(`Cannot caption: there is no image in ${images.join(", ")}`);
   const model = options.model ?? await findNewestCaptioner(options.saveDir) ?? EMBEDDED_CAPTIONER;
   using captioner = await Captioner.load(model);
@@ -139,25 +137,4 @@ async function readImage(path: string): Promise<ReadImage> {
   } catch (error) {
     return { path, error: describeError(error) };
   }
-}
-
-/** The file itself, or the images below a folder, sorted. */
-async function expand(path: string): Promise<string[]> {
-  const info = await stat(path);
-  if (info === undefined) throw new UserError(`Cannot caption "${path}": there is no such file or folder`);
-  if (!info.isDirectory) return [path];
-  const found: string[] = [];
-  for await (const entry of Deno.readDir(path)) {
-    const child = `${path}/${entry.name}`;
-    if (entry.isDirectory) found.push(...await expand(child));
-    else if (entry.isFile && await isImage(child)) found.push(child);
-  }
-  return found.sort();
-}
-
-async function isImage(path: string): Promise<boolean> {
-  using file = await Deno.open(path);
-  const head = new Uint8Array(64);
-  const count = await file.read(head) ?? 0;
-  return identifyImage(head.subarray(0, count)) !== undefined;
 }

@@ -14,11 +14,18 @@ import { renameTensors } from "../format/tensor_view.ts";
 import type { WeightSpec } from "../nn/weights.ts";
 import { VISION_PREFIX } from "./captioner.ts";
 import {
+  type BaseModelReference,
   CAPTIONER_MODEL_TYPE,
   type CaptionerFolderConfig,
   parseCaptionerConfig,
 } from "./captioner_config.ts";
 import { DECODER_PREFIX, type LoraConfig } from "./lora.ts";
+import {
+  MERGED_LAYOUTS,
+  type MergedLayout,
+  mergedProjectionName,
+  parseMergedConfig,
+} from "./merged_captioner.ts";
 import { openConfig } from "./model_source.ts";
 import { isPythonName, parsePythonConfig, PYTHON_MODEL_TYPE, pythonTrainedName } from "./python_captioner.ts";
 
@@ -81,14 +88,21 @@ export function encodeTrained(
 }
 
 /**
- * Reads `config.json` of a captioner's folder, this project's or the Python project's.
+ * Reads `config.json` of a captioner's folder: this project's, the Python project's, or a merged one.
  *
  * @throws {RangeError} If there is none, else as {@linkcode parseCaptionerConfig}
  */
 export async function readCaptionerConfig(folder: FileFolder): Promise<CaptionerFolderConfig> {
   const json = await openConfig(folder);
-  const isPython = json.choice("model_type", [CAPTIONER_MODEL_TYPE, PYTHON_MODEL_TYPE]) === PYTHON_MODEL_TYPE;
-  return isPython ? parsePythonConfig(json, folder.name) : parseCaptionerConfig(json);
+  const type = json.choice("model_type", [CAPTIONER_MODEL_TYPE, PYTHON_MODEL_TYPE, ...MERGED_LAYOUTS]);
+  if (type === PYTHON_MODEL_TYPE) return parsePythonConfig(json, folder.name);
+  if (type !== CAPTIONER_MODEL_TYPE) return parseMergedConfig(json, folder.name);
+  const config = parseCaptionerConfig(json);
+  // Base models that lie in the captioner's own folder move with it.
+  const place = ({ reference }: BaseModelReference): BaseModelReference => ({
+    reference: reference.startsWith("./") ? `${folder.name}/${reference.slice(2)}` : reference,
+  });
+  return { ...config, encoder: place(config.encoder), decoder: place(config.decoder) };
 }
 
 /**
@@ -101,8 +115,13 @@ export async function readTrainedOf(
   settings: CaptionerFolderConfig,
   specs: readonly WeightSpec[],
 ): Promise<TrainedTensors> {
-  const isPython = (await openConfig(folder)).string("model_type") === PYTHON_MODEL_TYPE;
-  const found = isPython ? await readPython(folder, specs) : await readTrained(folder, settings);
+  const type = (await openConfig(folder)).string("model_type");
+  const layout = MERGED_LAYOUTS.find((layout) => layout === type);
+  const found = layout !== undefined
+    ? await readMerged(folder, layout, settings)
+    : type === PYTHON_MODEL_TYPE
+    ? await readPython(folder, specs)
+    : await readTrained(folder, settings);
   return pick(found, specs, folder.name);
 }
 
@@ -216,6 +235,24 @@ function describeRanks(lora: LoraConfig): string {
     ),
     ...(lora.useRslora ? ["rank-stabilised"] : []),
   ].join(", ");
+}
+
+/** The projection of a merged folder. Idefics3's has no bias: it is in the norm before it. */
+async function readMerged(
+  folder: FileFolder,
+  layout: MergedLayout,
+  { projection }: CaptionerFolderConfig,
+): Promise<TrainedTensors> {
+  const file = await openCheckpoint(folder);
+  const tensors: TrainedTensors = new Map();
+  const source = renameTensors(file, (stored) => mergedProjectionName(layout, stored, projection.type));
+  await addTensors(tensors, source, { prefix: "", renamed: "" });
+  const weight = tensors.get("projection.projection.weight");
+  if (layout === "idefics3" && weight !== undefined) {
+    const width = weight.shape[0]!;
+    tensors.set("projection.projection.bias", { shape: [width], data: new Float32Array(width) });
+  }
+  return tensors;
 }
 
 async function addTensors(

@@ -160,6 +160,11 @@ export function decoderFiles(config: DecoderConfig): LoadWeightsOptions {
   };
 }
 
+/** How names begin that the model without its output head has, too: `model.` or `transformer.`. */
+export function decoderRoot({ names }: DecoderConfig): string {
+  return names.blocks.slice(0, names.blocks.indexOf(".") + 1);
+}
+
 /** The output head [V, D]: its own tensor or the embedding. */
 export function decoderHead(w: WeightSource, config: DecoderConfig): Tensor {
   return w.get(config.tied ? `${config.names.embed}.weight` : HEAD);

@@ -9,6 +9,7 @@ import { openCheckpoint } from "../format/checkpoint.ts";
 import { JsonConfig } from "../format/json_config.ts";
 import type { TensorSource } from "../format/safetensors.ts";
 import { renameTensors } from "../format/tensor_view.ts";
+import { MERGED_LAYOUTS, mergedDecoderName, mergedEncoderName } from "./merged_captioner.ts";
 import { PYTHON_MODEL_TYPE, pythonDecoderName, pythonEncoderName } from "./python_captioner.ts";
 
 /** A base model: what it is, and its tensors, read when asked for. */
@@ -36,6 +37,12 @@ const COMPOSITES: Record<string, Composite> = {
     encoder: { key: "vision_config", rename: pythonEncoderName },
     decoder: { key: "text_config", rename: pythonDecoderName },
   },
+  ...Object.fromEntries(
+    MERGED_LAYOUTS.map((layout) => [layout, {
+      encoder: { key: "vision_config", rename: (stored: string) => mergedEncoderName(layout, stored) },
+      decoder: { key: "text_config", rename: (stored: string) => mergedDecoderName(layout, stored) },
+    }]),
+  ),
 };
 
 /** Opens a folder's `config.json`. @throws {RangeError} when there is none */
