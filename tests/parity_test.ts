@@ -33,6 +33,7 @@ const CASES = [
   "siglip-qwen2",
   "siglip-two-tower",
   "siglip-two-tower-odd",
+  "vit-gpt2",
 ];
 
 const HIDDEN_STATES = [0, 1, 2, 3].map((layer) => `hidden_states.${layer}`);
