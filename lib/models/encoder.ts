@@ -147,7 +147,7 @@ export function readEncoderConfig(config: JsonConfig, family: EncoderFamily): En
 }
 
 /** Path of block `layer`. */
-export function blockPath(family: EncoderFamily, layer: number): string {
+function blockPath(family: EncoderFamily, layer: number): string {
   return `${family.blocks}.${layer}`;
 }
 

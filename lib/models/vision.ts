@@ -26,6 +26,7 @@ import {
   findFamily,
   layerSpecs,
   readEncoderConfig,
+  unsupported,
 } from "./encoder.ts";
 import { type StoredTensor, VISION_FAMILIES, type VisionFamilyName } from "./vision_families.ts";
 
@@ -55,6 +56,9 @@ export function parseVision(config: JsonConfig): VisionConfig {
   const family = VISION_FAMILIES[name];
   const size = (key: string): number => readSize(section, key, family.defaults[key]);
   const sizes = readEncoderConfig(section, family);
+  const channels = size("num_channels");
+  // Pictures come as red, green and blue.
+  if (channels !== 3) throw unsupported(config, `"num_channels" ${channels}`);
   const [imageSize, patchSize] = [size("image_size"), size("patch_size")];
   if (patchSize > imageSize) {
     throw new RangeError(
@@ -66,7 +70,7 @@ export function parseVision(config: JsonConfig): VisionConfig {
     ...sizes,
     imageSize,
     patchSize,
-    channels: size("num_channels"),
+    channels,
     dropout: Math.max(0, ...DROPOUTS.map((key) => section.optionalNumber(key) ?? 0)),
   };
 }

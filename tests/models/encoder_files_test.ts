@@ -344,6 +344,7 @@ Deno.test("what an encoder's configuration asks for and is not done is refused b
     [{ num_attention_heads: 0 }, /"num_attention_heads" is 0/],
     [{ patch_size: 10 }, /"patch_size" is 10, expected at most "image_size", 9$/],
     [{ image_size: 0 }, /"image_size" is 0/],
+    [{ num_channels: 1 }, /"num_channels" 1 is not supported$/],
     [{ num_hidden_layers: -1 }, /"num_hidden_layers" is -1/],
     [{ layer_norm_eps: 0 }, /"layer_norm_eps" is 0/],
     [{ quantization_config: { bits: 4 } }, /"quantization_config" is not supported$/],

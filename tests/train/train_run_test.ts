@@ -1,8 +1,10 @@
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { Rng } from "../../lib/base/rng.ts";
-import { type TensorData, writeSafetensors } from "../../lib/format/safetensors.ts";
+import { openSafetensors, type TensorData, writeSafetensors } from "../../lib/format/safetensors.ts";
 import { JsonConfig } from "../../lib/format/json_config.ts";
 import { testGpu } from "../support/gpu.ts";
+import { Captioner } from "../../lib/host/captioner.ts";
+import { openFile } from "../../lib/host/files.ts";
 import { findNewestCaptioner } from "../../lib/host/run_folder.ts";
 import { parseTrainArguments } from "../../lib/host/train_command.ts";
 import type { TrainRunResult } from "../../lib/host/train_options.ts";
@@ -26,6 +28,17 @@ const SIGLIP = {
     hidden_act: "gelu_pytorch_tanh",
   },
 };
+const CLIP = {
+  ...SIGLIP,
+  model_type: "clip",
+  vision_config: {
+    ...SIGLIP.vision_config,
+    model_type: "clip_vision_model",
+    num_hidden_layers: 2,
+    hidden_act: "quick_gelu",
+  },
+};
+const VIT = { ...SIGLIP.vision_config, model_type: "vit", num_hidden_layers: 2, hidden_act: "gelu" };
 const LLAMA = {
   model_type: "llama",
   vocab_size: 512,
@@ -70,17 +83,24 @@ async function prepare(root: string): Promise<void> {
     await Deno.writeFile(`${root}/${folder}/model.safetensors`, random(specs(json)));
   };
   await write("siglip", SIGLIP, (json) => visionSpecs(parseVision(json)));
+  await write("clip", CLIP, (json) => visionSpecs(parseVision(json)));
+  await write("vit", VIT, (json) => visionSpecs(parseVision(json)));
   await write("llama", LLAMA, (json) => decoderSpecs(parseDecoder(json)));
-  await Deno.writeTextFile(
-    `${root}/siglip/preprocessor_config.json`,
-    JSON.stringify({
+  const processors = {
+    siglip: {
       image_processor_type: "SiglipImageProcessor",
       size: { height: 20, width: 20 },
       resample: 3,
       image_mean: [0.5, 0.5, 0.5],
       image_std: [0.5, 0.5, 0.5],
-    }),
-  );
+    },
+    // Shortest edge and centre crop, with the mean and deviation of the class.
+    clip: { image_processor_type: "CLIPImageProcessor", size: { shortest_edge: 23 }, crop_size: 20 },
+    vit: { feature_extractor_type: "ViTFeatureExtractor", size: 20, resample: 2 },
+  };
+  for (const [folder, processor] of Object.entries(processors)) {
+    await Deno.writeTextFile(`${root}/${folder}/preprocessor_config.json`, JSON.stringify(processor));
+  }
   for (const name of ["tokenizer.json", "tokenizer_config.json"]) {
     await Deno.copyFile(data(`tiny/llama/${name}`), `${root}/llama/${name}`);
   }
@@ -211,6 +231,32 @@ Deno.test(
       strictEqual(next.before!.metrics.eval_loss, base.after!.metrics.eval_loss);
     }),
 );
+
+for (
+  const [encoder, layer] of [
+    ["clip", "vision_model.encoder.layers.1.self_attn.q_proj.weight"],
+    ["vit", "encoder.layer.1.attention.attention.query.weight"],
+  ] as const
+) {
+  Deno.test(
+    `a ${encoder} encoder is trained with, its last layer under its own names, and captioned with`,
+    isolated,
+    () =>
+      withModels(async (root) => {
+        const flags = `--encoder-model ${root}/${encoder}`;
+        const frozen = await run(root, "runs", `${flags} --max-steps 2`);
+        ok(frozen.after!.metrics.eval_loss < frozen.before!.metrics.eval_loss);
+        const trained = await run(root, "runs", `${flags} --max-steps 2 --unfreeze-vision-layers 1`);
+        const file = await openSafetensors(await openFile(`${trained.path}/vision.safetensors`));
+        ok(file.tensors.has(`vision_encoder.${layer}`));
+        strictEqual(file.tensors.size, 16);
+        strictEqual(trained.before!.metrics.eval_loss, frozen.before!.metrics.eval_loss);
+        using captioner = await Captioner.load(trained.path);
+        const { caption } = await captioner.caption(await Deno.readFile(data("sample/test/0000.png")));
+        strictEqual(typeof caption, "string");
+      }),
+  );
+}
 
 Deno.test(
   "a learning rate that makes the loss NaN stops at its step and leaves the checkpoint",
