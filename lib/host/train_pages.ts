@@ -97,7 +97,11 @@ export async function writeRunPages(
     ],
     ["Batch", `${options.batchSize} images, ${options.gradientAccumulationSteps} accumulated`],
     ["Learning rates", `projection ${options.projectionLr}, LoRA ${options.loraLr}`],
-    ["Trained numbers", `projection ${projection}, LoRA ${lora}, vision ${vision}`],
+    [
+      "Trained numbers",
+      Object.entries({ projection, LoRA: lora, vision })
+        .map(([group, count]) => `${group} ${count.toLocaleString("en")}`).join(", "),
+    ],
     [
       "LoRA",
       settings.lora.rank === 0
