@@ -168,7 +168,7 @@ const FAMILIES: Record<string, Family> = {
     rowsFirst: true,
     fixed: ({ bType }) => ({ B_TYPE: B_TYPES[bType] }),
   },
-  // Decoding one caption on lavapipe: less than half the time of the one above, three quarters of subgroupNt's.
+  // Decoding one caption on lavapipe: less than half the time of the one above, three quarters of subgroupNt's (bench/decode_candidates.ts).
   fewRowsSubgroup: {
     kernel: new Kernel("matmul_few_rows_subgroup", fewRowsSubgroupCode),
     fits: (gpu, problem) => hasLanes(gpu) && hasFewRows(problem),
