@@ -8,7 +8,7 @@
 // Entries    main   writes or adds to (params.add) c
 // Numerics   sums in f32: a lane takes every WORKGROUP-th four (packed: eight) k, then the lanes are summed.
 // Source     C = A B; LoRA: Hu et al. 2021, arXiv:2106.09685, eq. 3.
-// Twins      kernels/matmul.wgsl, lib/ops/matmul.ts, tests/ops/matmul_few_rows_test.ts
+// Twins      kernels/matmul_few_rows_subgroup.wgsl, lib/ops/matmul.ts, tests/ops/matmul_few_rows_test.ts
 
 const ROWS: u32 = 1u;       // rows of A, 1 or 2
 const B_TYPE: u32 = 0u;     // 0 f32, 1 bf16, 2 f16

@@ -5,9 +5,9 @@
  */
 
 import { Rng } from "../base/rng.ts";
-import { Arena } from "../gpu/arena.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Plan } from "../gpu/plan.ts";
+import { PlanGroup } from "../gpu/plan_group.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import { readTensors, writeTensor } from "../gpu/tensor.ts";
 import { prefixTokens } from "../models/captioner.ts";
@@ -16,12 +16,12 @@ import {
   allocateTensors,
   candidateCount,
   checkGeneratorOptions,
-  destroyTensors,
   type GeneratorOptions,
   type GeneratorTensors,
   type Outputs,
   recordDecode,
   recordPrefill,
+  tensorsOfGenerator,
 } from "./generator_plans.ts";
 import { logSoftmax, penalizeRepetition, sampleToken, topCandidates } from "./sampling.ts";
 
@@ -57,60 +57,71 @@ interface Search {
 export class CaptionGenerator {
   readonly #gpu: Gpu;
   readonly #options: GeneratorOptions;
-  readonly #plans: { prefill: Plan; decode: Plan };
-  readonly #arena: Arena;
+  readonly #group: PlanGroup<"prefill" | "decode">;
   readonly #tensors: GeneratorTensors;
 
   private constructor(
     gpu: Gpu,
     options: GeneratorOptions,
-    parts: { plans: { prefill: Plan; decode: Plan }; arena: Arena; tensors: GeneratorTensors },
+    parts: { group: PlanGroup<"prefill" | "decode">; tensors: GeneratorTensors },
   ) {
     this.#gpu = gpu;
     this.#options = options;
-    this.#plans = parts.plans;
-    this.#arena = parts.arena;
+    this.#group = parts.group;
     this.#tensors = parts.tensors;
   }
 
   /**
-   * Allocates the cache and records both plans.
+   * Allocates the cache, records and compiles both plans.
    *
    * @throws {RangeError} when a count is not positive, or captions would be longer than the decoder has positions
    * @throws {DeviceError} when the memory is refused
    */
   static async create(gpu: Gpu, options: GeneratorOptions): Promise<CaptionGenerator> {
-    checkGeneratorOptions(options);
-    const arena = new Arena(gpu);
-    const tensors = allocateTensors(gpu, options);
-    try {
-      const prefill = new Recorder(gpu);
-      recordPrefill(prefill, options, tensors);
-      const decode = new Recorder(gpu);
-      recordDecode(decode, options, tensors);
-      const plans = { prefill: await prefill.compile(arena), decode: await decode.compile(arena) };
-      return new CaptionGenerator(gpu, options, { plans, arena, tensors });
-    } catch (error) {
-      arena.destroy();
-      destroyTensors(tensors);
-      throw error;
-    }
+    const generator = CaptionGenerator.record(gpu, options);
+    await generator.compile();
+    return generator;
   }
 
-  /** GPU memory of cache and activations. */
+  /**
+   * Allocates the cache and records both plans; {@linkcode CaptionGenerator.compile} makes them ready. What they will take is
+   * known in between.
+   *
+   * @throws {RangeError} when a count is not positive, or captions would be longer than the rotary table
+   */
+  static record(gpu: Gpu, options: GeneratorOptions): CaptionGenerator {
+    checkGeneratorOptions(options);
+    const tensors = allocateTensors(gpu, options);
+    const [prefill, decode] = [new Recorder(gpu), new Recorder(gpu)];
+    const group = new PlanGroup(gpu, { prefill, decode }, tensorsOfGenerator(tensors));
+    try {
+      recordPrefill(prefill, options, tensors);
+      recordDecode(decode, options, tensors);
+    } catch (error) {
+      group.destroy();
+      throw error;
+    }
+    return new CaptionGenerator(gpu, options, { group, tensors });
+  }
+
+  /** Takes the memory and compiles. @throws {DeviceError} when the memory is refused */
+  async compile(): Promise<void> {
+    await this.#group.compile();
+  }
+
+  /** GPU memory of cache, inputs and activations in bytes; before {@linkcode CaptionGenerator.compile} what it will be. */
   get memoryBytes(): number {
-    const { caches } = this.#tensors;
-    return this.#arena.allocatedBytes + caches.reduce((sum, { k, v }) => sum + k.sizeBytes + v.sizeBytes, 0);
+    return this.#group.memoryBytes;
   }
 
   /** What is run once a caption: images to the first tokens. To be profiled and counted. */
   get prefillPlan(): Plan {
-    return this.#plans.prefill;
+    return this.#group.plans.prefill;
   }
 
   /** The decoding step, to be profiled and counted. */
   get decodePlan(): Plan {
-    return this.#plans.decode;
+    return this.#group.plans.decode;
   }
 
   /**
@@ -170,7 +181,7 @@ export class CaptionGenerator {
       });
     };
     writeTensor(this.#gpu, t.images, images);
-    this.#plans.prefill.run();
+    this.prefillPlan.run();
     let rows = await candidatesOf(t.prefill, 1);
     let rowsPerImage = 1;
     const P = prefixTokens(config);
@@ -212,7 +223,7 @@ export class CaptionGenerator {
       ) {
         writeTensor(this.#gpu, tensor, data);
       }
-      this.#plans.decode.run();
+      this.decodePlan.run();
       rows = await candidatesOf(t.decode, numBeams);
       rowsPerImage = numBeams;
       lengths.forEach((length, row) => lengths[row] = length + 1);
@@ -235,9 +246,7 @@ export class CaptionGenerator {
 
   /** Frees cache, plans and activations; the weights stay the caller's. */
   destroy(): void {
-    for (const plan of Object.values(this.#plans)) plan.destroy();
-    this.#arena.destroy();
-    destroyTensors(this.#tensors);
+    this.#group.destroy();
   }
 }
 

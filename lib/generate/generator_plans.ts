@@ -6,7 +6,7 @@
 
 import type { Gpu } from "../gpu/device.ts";
 import type { Recorder } from "../gpu/recorder.ts";
-import { createTensor, destroyTensor, type Tensor, tensorFrom } from "../gpu/tensor.ts";
+import { createTensor, type Tensor, tensorFrom } from "../gpu/tensor.ts";
 import {
   type CaptionerConfig,
   type CaptionerWeights,
@@ -183,8 +183,8 @@ export function recordDecode(r: Recorder, options: GeneratorOptions, t: Generato
   t.decode = recordOutputs(r, hidden, options);
 }
 
-/** Frees inputs and cache. */
-export function destroyTensors({ caches, prefill: _, decode: __, ...tensors }: GeneratorTensors): void {
-  for (const { k, v } of caches) [k, v].forEach(destroyTensor);
-  Object.values(tensors).forEach(destroyTensor);
+/** Inputs and cache, all that has memory of its own. */
+export function tensorsOfGenerator(tensors: GeneratorTensors): Tensor[] {
+  const { caches, prefill: _, decode: __, ...inputs } = tensors;
+  return [...caches.flatMap(({ k, v }) => [k, v]), ...Object.values(inputs)];
 }

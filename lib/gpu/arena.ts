@@ -76,6 +76,17 @@ export class Arena {
     return { assigned, slabs, totalBytes: slabs.reduce((sum, slab) => sum + slab.sizeBytes, 0) };
   }
 
+  /** Bytes that it will have when plans of all these steps have been allocated, in this order; allocates nothing. */
+  estimate(recorded: readonly { steps: readonly Step[]; kept: ReadonlySet<Storage> }[]): number {
+    const later = new Arena(this.gpu);
+    later.#slabs = this.#slabs;
+    for (const { steps, kept } of recorded) {
+      const { slabs } = later.plan(steps, kept);
+      later.#slabs = slabs.map(releaseUnkept);
+    }
+    return later.#slabs.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  }
+
   /**
    * Assigns and allocates. Gives what undoes it, for a plan that fails afterwards: it frees what was new.
    *
@@ -110,9 +121,7 @@ export class Arena {
       throw error;
     }
     for (const [storage, slab] of assigned) storage.buffer = slab.buffer;
-    // Another plan on this arena may take everything but what is kept.
-    for (const slab of slabs) slab.taken = slab.taken.filter(([, last]) => last === Infinity);
-    this.#slabs = slabs;
+    this.#slabs = slabs.map(releaseUnkept);
     return undo;
   }
 
@@ -121,4 +130,9 @@ export class Arena {
     for (const slab of this.#slabs) slab.buffer?.destroy();
     this.#slabs = [];
   }
+}
+
+/** Another plan on an arena may take everything but what is kept. */
+function releaseUnkept(slab: Slab): Slab {
+  return { ...slab, taken: slab.taken.filter(([, last]) => last === Infinity) };
 }

@@ -39,30 +39,13 @@ export class Plan {
   /** Compiles recorded steps whose tensors all have memory. @throws {DeviceError} naming the kernel that failed */
   static async create(gpu: Gpu, steps: readonly Step[], arena: Arena): Promise<Plan> {
     const { device } = gpu;
-    // One uniform buffer for all parameters; equal blocks are stored once.
-    const stride = device.limits.minUniformBufferOffsetAlignment;
-    const offsets = new Map<string, number>();
-    const blocks: ArrayBuffer[] = [];
-    let size = 0;
-    const offsetOf = (params: ArrayBuffer): number => {
-      const key = new Uint32Array(params).join();
-      let offset = offsets.get(key);
-      if (offset === undefined) {
-        offset = size;
-        offsets.set(key, offset);
-        blocks.push(params);
-        size += Math.ceil(params.byteLength / stride) * stride;
-      }
-      return offset;
-    };
-    const places = steps.map((step) => step.kind === "dispatch" && step.params ? offsetOf(step.params) : 0);
-    const uniforms = size === 0
+    const { blocks, places, sizeBytes } = layOutParameters(gpu, steps);
+    const uniforms = sizeBytes === 0
       ? undefined
-      : device.createBuffer({ size, usage: 0x40 | 0x8, mappedAtCreation: true });
+      : device.createBuffer({ size: sizeBytes, usage: 0x40 | 0x8, mappedAtCreation: true });
     if (uniforms !== undefined) {
       const target = new Uint8Array(uniforms.getMappedRange());
-      const starts = [...offsets.values()];
-      for (const [i, block] of blocks.entries()) target.set(new Uint8Array(block), starts[i]);
+      for (const { offset, params } of blocks) target.set(new Uint8Array(params), offset);
       uniforms.unmap();
     }
     const commands: Command[] = [];
@@ -231,9 +214,9 @@ export class Plan {
     this.#gpu.device.queue.submit([encoder.finish()]);
   }
 
-  /** Bytes of the arena under this plan. */
-  get memoryBytes(): number {
-    return this.#arena.allocatedBytes + (this.#uniforms?.size ?? 0);
+  /** Bytes of the parameters of all dispatches; the rest of a plan's memory is its arena's. */
+  get parameterBytes(): number {
+    return this.#uniforms?.size ?? 0;
   }
 
   /** Frees the parameters; the arena is freed by whoever made it, or with `{ arena: true }` here. */
@@ -241,6 +224,32 @@ export class Plan {
     this.#uniforms?.destroy();
     if (options.arena) this.#arena.destroy();
   }
+}
+
+/** One uniform buffer for the parameters of all dispatches: its distinct blocks, and where each step's lies. */
+export function layOutParameters(gpu: Gpu, steps: readonly Step[]): {
+  blocks: { offset: number; params: ArrayBuffer }[];
+  places: number[];
+  sizeBytes: number;
+} {
+  const stride = gpu.device.limits.minUniformBufferOffsetAlignment;
+  const offsets = new Map<string, number>();
+  const blocks: { offset: number; params: ArrayBuffer }[] = [];
+  let sizeBytes = 0;
+  const places = steps.map((step) => {
+    if (step.kind !== "dispatch" || step.params === undefined) return 0;
+    const { params } = step;
+    const key = new Uint32Array(params).join();
+    let offset = offsets.get(key);
+    if (offset === undefined) {
+      offset = sizeBytes;
+      offsets.set(key, offset);
+      blocks.push({ offset, params });
+      sizeBytes += Math.ceil(params.byteLength / stride) * stride;
+    }
+    return offset;
+  });
+  return { blocks, places, sizeBytes };
 }
 
 /** Names the kernel, with the compiler's messages. */

@@ -78,6 +78,11 @@ export class Recorder {
     return tensor;
   }
 
+  /** What {@linkcode keep} was called for. */
+  get kept(): ReadonlySet<Storage> {
+    return this.#kept;
+  }
+
   /** Records one dispatch. */
   dispatch(kernel: Kernel, entry: string, options: DispatchOptions): void {
     const [x, y = 1, z = 1] = options.workgroups;
@@ -225,7 +230,7 @@ export class Recorder {
 
   /** Bytes of memory the plan will take beyond its inputs and parameters. */
   estimateBytes(): number {
-    return new Arena(this.gpu).plan(this.steps, this.#kept).totalBytes;
+    return new Arena(this.gpu).estimate([this]);
   }
 
   /**

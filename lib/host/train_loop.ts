@@ -97,7 +97,7 @@ export async function trainWithLog(loop: TrainLoopOptions): Promise<TrainOutcome
       progress.update(state.step, {
         ...tokens,
         "images/s": imagesPerSecond.toFixed(1),
-        memory: formatBytes(session.engine.memoryBytes),
+        memory: formatBytes(session.memoryBytes),
       });
     },
     signal: context.signal,

@@ -7,7 +7,6 @@
 import type { Gpu } from "../gpu/device.ts";
 import { formatModelCard } from "../train/model_card.ts";
 import { formatReport, type ReportMetrics, type ReportSample } from "../train/report.ts";
-import type { TrainingEngine } from "../train/engine_types.ts";
 import { VISION_RATE_SHARE } from "../train/schedule.ts";
 import { readCheckpoint } from "../train/checkpoint.ts";
 import type { Evaluation } from "../train/evaluation.ts";
@@ -17,6 +16,7 @@ import { formatBytes } from "./terminal.ts";
 import type { TrainData } from "./train_data.ts";
 import type { TrainModels } from "./train_models.ts";
 import type { TrainRunOptions, TrainRunResult } from "./train_options.ts";
+import type { TrainSession } from "./train_session.ts";
 
 /** What is known of a run. */
 export interface RunDescription {
@@ -77,13 +77,13 @@ const MAX_PICTURE_BYTES = 400_000;
 /** Writes README.md and report.html of a finished run. */
 export async function writeRunPages(
   folder: RunFolder,
-  run: RunDescription & { result: TrainRunResult; engine: TrainingEngine },
+  run: RunDescription & { result: TrainRunResult; session: TrainSession },
 ): Promise<void> {
-  const { options, models, data, result, gpu, engine } = run;
+  const { options, models, data, result, gpu, session } = run;
   const { settings } = models;
   const newest = await folder.newestCheckpoint();
   const { state } = await readCheckpoint(newest!);
-  const { projection, lora, vision } = engine.trainableCounts;
+  const { projection, lora, vision } = session.engine.trainableCounts;
   const metricsOn = result.judged === undefined
     ? "training data"
     : `${result.judged.split} split, ${result.judged.rows.length} images`;
@@ -97,7 +97,11 @@ export async function writeRunPages(
     ],
     ["Batch", `${options.batchSize} images, ${options.gradientAccumulationSteps} accumulated`],
     ["Learning rates", `projection ${options.projectionLr}, LoRA ${options.loraLr}`],
-    ["Trained numbers", `projection ${projection}, LoRA ${lora}, vision ${vision}`],
+    [
+      "Trained numbers",
+      Object.entries({ projection, LoRA: lora, vision })
+        .map(([group, count]) => `${group} ${count.toLocaleString("en")}`).join(", "),
+    ],
     [
       "LoRA",
       settings.lora.rank === 0
@@ -106,7 +110,7 @@ export async function writeRunPages(
           settings.lora.targetModules.join(", ")
         }`,
     ],
-    ["GPU memory", formatBytes(engine.memoryBytes)],
+    ["GPU memory", formatBytes(session.memoryBytes)],
     ["Adapter", gpu.info.description || gpu.info.device],
     ["Seed", String(options.seed)],
     [

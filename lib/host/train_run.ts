@@ -80,7 +80,7 @@ export async function runTraining(
       resume,
     });
     if (result.ended === "interrupted") return result;
-    await writeRunPages(run, { ...manifest, result, engine: session.engine });
+    await writeRunPages(run, { ...manifest, result, session });
     await run.writeFile("manifest.json", formatManifest({ ...manifest, finished: true }));
     if (data.badRows.count > 0) say(`Skipped ${data.badRows.count} bad rows: ${data.badRows.describe(20)}`);
     return result;

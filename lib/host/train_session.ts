@@ -10,9 +10,9 @@ import { CaptionGenerator } from "../generate/generator.ts";
 import { type Gpu, openGpu } from "../gpu/device.ts";
 import { type CaptionerWeights, prefixTokens } from "../models/captioner.ts";
 import { decoderLinears } from "../models/decoder.ts";
-import { loadDecoderModel, loadVisionModel } from "../models/load.ts";
+import { type DecoderModel, loadDecoderModel, loadVisionModel, type VisionModel } from "../models/load.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { createTrainingEngine, type GpuTrainingEngine } from "../train/engine.ts";
+import { type GpuTrainingEngine, recordTrainingEngine } from "../train/engine.ts";
 import { type FeatureImage, Features } from "../train/features.ts";
 import { ImageEncoder } from "../train/image_encoder.ts";
 import type { BatchInputs, ValidationRows } from "../train/rows.ts";
@@ -67,7 +67,7 @@ export interface TrainSessionOptions {
   pruneCache: boolean;
   /** When matmul kernels are measured. */
   autotune: typeof AUTOTUNE[number];
-  /** Told the GPU memory that training will take, before it is taken. */
+  /** Told all the GPU memory that the run will take, evaluations included, before activations are allocated. */
   onMemoryEstimate(bytes: number): void;
 }
 
@@ -76,27 +76,14 @@ export class TrainSession implements Disposable {
   /** Trains. */
   readonly engine: GpuTrainingEngine;
   readonly #options: TrainSessionOptions;
-  readonly #workers: ImageWorkers;
+  readonly #parts: SessionParts;
   readonly #features: Features | undefined;
-  readonly #generator: CaptionGenerator;
-  readonly #release: () => void;
 
-  private constructor(
-    options: TrainSessionOptions,
-    parts: {
-      engine: GpuTrainingEngine;
-      workers: ImageWorkers;
-      features: Features | undefined;
-      generator: CaptionGenerator;
-      release: () => void;
-    },
-  ) {
+  private constructor(options: TrainSessionOptions, parts: SessionParts, features: Features | undefined) {
     this.#options = options;
     this.engine = parts.engine;
-    this.#workers = parts.workers;
-    this.#features = parts.features;
-    this.#generator = parts.generator;
-    this.#release = parts.release;
+    this.#parts = parts;
+    this.#features = features;
   }
 
   /** Loads the base models and records every plan. The device stays the caller's. */
@@ -114,10 +101,11 @@ export class TrainSession implements Disposable {
     const weights = floatType(decoder.weights.get(`${decoderLinears(config.decoder)[0]!.path}.weight`));
     await tuneStep(gpu, config, { ...options, weights, when: options.autotune });
     const features = settings.unfrozenVisionLayers === 0;
-    const engine = await createTrainingEngine(gpu, {
+    const engine = recordTrainingEngine(gpu, {
       config,
       models: base,
-      modelBytes: vision.weights.sizeBytes + decoder.weights.sizeBytes,
+      modelBytes: vision.weights.sizeBytes + decoder.weights.sizeBytes +
+        (decoder.rope?.storage.sizeBytes ?? 0),
       start,
       batchSize,
       textLength,
@@ -126,9 +114,8 @@ export class TrainSession implements Disposable {
       maxGradNorm: options.maxGradNorm,
       weightDecay: options.weightDecay,
       seed: options.seed,
-      onMemoryEstimate: options.onMemoryEstimate,
     });
-    const generator = await CaptionGenerator.create(gpu, {
+    const generator = CaptionGenerator.record(gpu, {
       config,
       weights: { ...base, trainable: engine.parameters },
       batchSize,
@@ -136,20 +123,20 @@ export class TrainSession implements Disposable {
       maxNewTokens: settings.maxLength,
       features,
     });
-    const encoder = features ? await ImageEncoder.create(gpu, vision, { batchSize }) : undefined;
-    return new TrainSession(options, {
-      engine,
-      generator,
-      workers: new ImageWorkers({ config: models.processor }),
-      features: encoder && await openFeatures(gpu, encoder, options),
-      release() {
-        encoder?.destroy();
-        generator.destroy();
-        engine.destroy();
-        vision.weights.destroy();
-        decoder.destroy();
-      },
-    });
+    const encoder = features ? ImageEncoder.record(gpu, vision, { batchSize }) : undefined;
+    options.onMemoryEstimate(memoryOf({ engine, generator, encoder }));
+    for (const part of [engine, generator, encoder]) await part?.compile();
+    const parts = { engine, generator, encoder, vision, decoder };
+    return new TrainSession(
+      options,
+      { ...parts, workers: new ImageWorkers({ config: models.processor }) },
+      encoder && await openFeatures(gpu, encoder, options),
+    );
+  }
+
+  /** GPU memory of everything that the run holds, in bytes. */
+  get memoryBytes(): number {
+    return memoryOf(this.#parts);
   }
 
   /**
@@ -171,7 +158,7 @@ export class TrainSession implements Disposable {
         id: row.path,
         sha256: row.sha256,
         row,
-        pixelValues: async () => (await this.#workers.prepare(row.path)).pixelValues,
+        pixelValues: async () => (await this.#parts.workers.prepare(row.path)).pixelValues,
       }));
       return await this.#features.prepare(images, {
         onBad: (image, reason) => onBad((image as FeatureImage & { row: DataRow }).row, reason),
@@ -180,7 +167,7 @@ export class TrainSession implements Disposable {
       });
     }
     // Pixels are loaded again for every step; that each can be is seen before the first.
-    for await (const { index, error } of this.#workers.map(rows.map(({ path }) => path))) {
+    for await (const { index, error } of this.#parts.workers.map(rows.map(({ path }) => path))) {
       signal.throwIfAborted();
       if (error !== undefined) onBad(rows[index]!, error);
       onProgress(index + 1);
@@ -191,7 +178,7 @@ export class TrainSession implements Disposable {
   /** Images of rows as the engine takes them. */
   loadInputs = async (rows: readonly DataRow[]): Promise<BatchInputs> => {
     if (this.#features) return { features: await this.#features.get(rows.map(({ sha256 }) => sha256)) };
-    const images = await Promise.all(rows.map(({ path }) => this.#workers.prepare(path)));
+    const images = await Promise.all(rows.map(({ path }) => this.#parts.workers.prepare(path)));
     const size = images[0]!.pixelValues.length;
     const pixelValues = new Float32Array(size * images.length);
     images.forEach((image, i) => pixelValues.set(image.pixelValues, i * size));
@@ -203,15 +190,33 @@ export class TrainSession implements Disposable {
     const { tokenizer, config } = this.#options.models;
     const { features, pixelValues } = await data.loadInputs(indices);
     const eosIds = [...new Set([...config.decoder.eosIds, tokenizer.eosId])];
-    const found = await this.#generator.generate(features ?? pixelValues!, indices.length, { eosIds });
+    const found = await this.#parts.generator.generate(features ?? pixelValues!, indices.length, { eosIds });
     return found.map(([best]) => tokenizer.decode(best!.ids).trim());
   }
 
   /** Frees GPU memory and ends the workers. */
   [Symbol.dispose](): void {
-    this.#workers.close();
-    this.#release();
+    const { engine, generator, encoder, vision, decoder, workers } = this.#parts;
+    workers.close();
+    for (const part of [encoder, generator, engine, vision.weights, decoder]) part?.destroy();
   }
+}
+
+interface SessionParts {
+  engine: GpuTrainingEngine;
+  generator: CaptionGenerator;
+  /** Absent where a vision layer is trained: features are then part of every step. */
+  encoder: ImageEncoder | undefined;
+  vision: VisionModel;
+  decoder: DecoderModel;
+  workers: ImageWorkers;
+}
+
+/** The engine counts the base models as its own. */
+function memoryOf(
+  { engine, generator, encoder }: Pick<SessionParts, "engine" | "generator" | "encoder">,
+): number {
+  return engine.memoryBytes + generator.memoryBytes + (encoder?.memoryBytes ?? 0);
 }
 
 async function openFeatures(

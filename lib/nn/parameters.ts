@@ -125,7 +125,7 @@ export class ParameterSet implements FlatParameters {
 
   /** Bytes of GPU memory: values, gradients and moments. */
   get memoryBytes(): number {
-    return 4 * this.values.sizeBytes;
+    return 4 * this.values.storage.sizeBytes;
   }
 
   /** Values by name. Waits for the GPU. */

@@ -76,7 +76,7 @@ export class FrozenWeights implements WeightSource {
 
   /** Bytes on the GPU. */
   get sizeBytes(): number {
-    return [...this.#tensors.values()].reduce((sum, tensor) => sum + tensor.sizeBytes, 0);
+    return [...this.#tensors.values()].reduce((sum, { storage }) => sum + storage.sizeBytes, 0);
   }
 
   /** Frees the memory. */

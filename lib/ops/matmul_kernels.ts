@@ -6,6 +6,7 @@
 
 import plainCode from "../../kernels/matmul.wgsl" with { type: "text" };
 import fewRowsCode from "../../kernels/matmul_few_rows.wgsl" with { type: "text" };
+import fewRowsSubgroupCode from "../../kernels/matmul_few_rows_subgroup.wgsl" with { type: "text" };
 import subgroupCode from "../../kernels/matmul_subgroup.wgsl" with { type: "text" };
 import subgroupNtCode from "../../kernels/matmul_subgroup_nt.wgsl" with { type: "text" };
 import tileCode from "../../kernels/matmul_tile.wgsl" with { type: "text" };
@@ -87,6 +88,9 @@ const TILES = [
 const BUSY = 96;
 /** Rows of A up to which a product is bound by reading B; measured on lavapipe, where three rows take as long either way. */
 const FEW_ROWS = 2;
+const hasFewRows = (problem: MatmulProblem): boolean =>
+  problem.layout === "NT" && problem.M <= FEW_ROWS && isMultiple(problem.K, width(problem)) &&
+  isMultiple(problem.R, 4);
 /** k that a part of a split product has at least. */
 const PART = 64;
 
@@ -155,13 +159,20 @@ const FAMILIES: Record<string, Family> = {
     rowsFirst: true,
     fixed: ({ bType, layout }) => ({ B_TYPE: B_TYPES[bType], TN: layout === "TN" ? 1 : 0 }),
   },
-  // Decoding one caption: three quarters of the time of the kernels above on lavapipe.
   fewRows: {
     kernel: new Kernel("matmul_few_rows", fewRowsCode),
-    fits: (_gpu, problem) =>
-      problem.layout === "NT" && problem.M <= FEW_ROWS && isMultiple(problem.K, width(problem)) &&
-      isMultiple(problem.R, 4),
+    fits: (_gpu, problem) => hasFewRows(problem),
     candidates: (gpu, { M }) => [{ ROWS: M, WORKGROUP: gpu.software ? 8 : 32 }],
+    params: ({ N, K, R }) => ({ N, K, R }),
+    tile: () => [FEW_ROWS, 16],
+    rowsFirst: true,
+    fixed: ({ bType }) => ({ B_TYPE: B_TYPES[bType] }),
+  },
+  // Decoding one caption on lavapipe: less than half the time of the one above, three quarters of subgroupNt's (bench/decode_candidates.ts).
+  fewRowsSubgroup: {
+    kernel: new Kernel("matmul_few_rows_subgroup", fewRowsSubgroupCode),
+    fits: (gpu, problem) => hasLanes(gpu) && hasFewRows(problem),
+    candidates: (_gpu, { M }) => [{ ROWS: M }],
     params: ({ N, K, R }) => ({ N, K, R }),
     tile: () => [FEW_ROWS, 16],
     rowsFirst: true,

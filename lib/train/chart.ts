@@ -35,7 +35,8 @@ export function escapeHtml(text: string): string {
 }
 
 const WIDTH = 720, HEIGHT = 300;
-const MARGIN = { left: 62, right: 14, top: 14, bottom: 42 };
+/** Room for labels that a narrow page sets larger. */
+const MARGIN = { left: 84, right: 14, top: 18, bottom: 58 };
 /** More points than this cannot be told apart at this width. */
 const MAX_POINTS = 360;
 
@@ -60,12 +61,12 @@ export function lineChart({ title, xLabel, series }: LineChartOptions): string {
     `<text x="${MARGIN.left - 8}" y="${y(tick) + 4}" text-anchor="end">${formatTick(tick)}</text>`
   );
   const marks = xTicks.map((tick) =>
-    `<text x="${x(tick)}" y="${HEIGHT - MARGIN.bottom + 18}" text-anchor="middle">${formatTick(tick)}</text>`
+    `<text x="${x(tick)}" y="${HEIGHT - MARGIN.bottom + 24}" text-anchor="middle">${formatTick(tick)}</text>`
   );
   const lines = drawn.map(({ points }, i) => {
     const [first] = points;
     const dot = points.length === 1
-      ? `<circle cx="${x(first!.x)}" cy="${y(first!.y)}" r="3" class="dot-${i + 1}"/>`
+      ? `<circle cx="${x(first!.x)}" cy="${y(first!.y)}" r="4" class="dot-${i + 1}"/>`
       : "";
     return `${dot}<polyline class="line-${i + 1}" points="${
       points.map((p) => `${x(p.x)},${y(p.y)}`).join(" ")
@@ -73,12 +74,26 @@ export function lineChart({ title, xLabel, series }: LineChartOptions): string {
   });
   const legend = drawn.map(({ name }, i) => `<span><i class="key-${i + 1}"></i>${escapeHtml(name)}</span>`);
   return `<figure><figcaption><b>${escapeHtml(title)}</b> ${legend.join(" ")}</figcaption>
-<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escapeHtml(title)}">
+<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${
+    escapeHtml(describe({ title, xLabel, series: drawn }))
+  }">
 ${[...grid, ...marks, ...lines].join("\n")}
 <text x="${(MARGIN.left + WIDTH - MARGIN.right) / 2}" y="${HEIGHT - 6}" text-anchor="middle">${
     escapeHtml(xLabel)
   }</text>
 </svg></figure>`;
+}
+
+/** What the lines show, for who does not see them: first and last value of each. */
+function describe({ title, xLabel, series }: LineChartOptions): string {
+  const short = (value: number): string => formatTick(+value.toPrecision(3));
+  const lines = series.map(({ name, points }) => {
+    const [first, last] = [points[0]!, points.at(-1)!];
+    return points.length === 1
+      ? `${name} ${short(first.y)} at ${short(first.x)}`
+      : `${name} from ${short(first.y)} at ${short(first.x)} to ${short(last.y)} at ${short(last.x)}`;
+  });
+  return `${title} by ${xLabel}: ${lines.join("; ")}`;
 }
 
 /** Means of neighbouring points, so that a long run is a line and not a cloud. */

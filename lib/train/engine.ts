@@ -5,17 +5,10 @@
  */
 
 import type { Gpu } from "../gpu/device.ts";
-import { Arena } from "../gpu/arena.ts";
 import type { Plan } from "../gpu/plan.ts";
+import { PlanGroup } from "../gpu/plan_group.ts";
 import { Recorder } from "../gpu/recorder.ts";
-import {
-  createTensor,
-  destroyTensor,
-  readTensors,
-  type Tensor,
-  tensorFrom,
-  writeTensor,
-} from "../gpu/tensor.ts";
+import { createTensor, readTensors, type Tensor, tensorFrom, writeTensor } from "../gpu/tensor.ts";
 import {
   type CaptionerConfig,
   type CaptionerWeights,
@@ -38,7 +31,7 @@ export interface TrainingEngineOptions {
   config: CaptionerConfig;
   /** Base models on the GPU; `vision` may be absent when batches bring features. They stay the caller's. */
   models: Omit<CaptionerWeights, "trainable">;
-  /** Bytes of the base models on the GPU, for the report. */
+  /** Bytes of the base models on the GPU, for {@linkcode GpuTrainingEngine.memoryBytes}. */
   modelBytes: number;
   /** Start of every trainable tensor, by the names of `trainableSpecs`. */
   start: ReadonlyMap<string, Float32Array>;
@@ -56,18 +49,23 @@ export interface TrainingEngineOptions {
   weightDecay?: number;
   /** Seed of dropout. @default {42} */
   seed?: number;
-  /** Told the GPU memory that training will take, before it is taken. */
-  onMemoryEstimate?: (bytes: number) => void;
 }
 
 /** Steps whose statistics are kept on the GPU until they are read. */
 const RING = 256;
 
-/** Allocates and records everything. @throws {DeviceError} when the memory is refused */
+/** Records and compiles everything. @throws {DeviceError} when the memory is refused */
 export async function createTrainingEngine(
   gpu: Gpu,
   options: TrainingEngineOptions,
 ): Promise<GpuTrainingEngine> {
+  const engine = recordTrainingEngine(gpu, options);
+  await engine.compile();
+  return engine;
+}
+
+/** Records everything; {@linkcode GpuTrainingEngine.compile} makes it ready. What it will take is known in between. */
+export function recordTrainingEngine(gpu: Gpu, options: TrainingEngineOptions): GpuTrainingEngine {
   const { config, batchSize: B, textLength: T } = options;
   const { weightDecay = 0.01, maxGradNorm = 1, seed = 42 } = options;
   const set = new ParameterSet(gpu, groupParameters(config, options.start, weightDecay));
@@ -107,16 +105,12 @@ export async function createTrainingEngine(
   const state = createOptimizerState(gpu, set);
   const stats = createTensor(gpu, [RING, 4], { label: "stats" });
   recordOptimizerStep(optimizer, set, { state, stats, loss: lossSum, maxGradNorm });
-  const estimate = options.modelBytes + set.memoryBytes + micro.estimateBytes();
-  options.onMemoryEstimate?.(estimate);
-  // The three never run at the same time, so they share their memory.
-  const arena = new Arena(gpu);
-  const plans = {
-    micro: await micro.compile(arena),
-    evaluation: await evaluation.compile(arena),
-    optimizer: await optimizer.compile(arena),
-  };
-  return new GpuTrainingEngine(gpu, { options, set, inputs, plans, arena, state, stats, evalLoss, lossSum });
+  const group = new PlanGroup(
+    gpu,
+    { micro, evaluation, optimizer },
+    [...Object.values(inputs), state, stats, evalLoss, lossSum],
+  );
+  return new GpuTrainingEngine(gpu, { options, set, inputs, group, state, stats, evalLoss });
 }
 
 function groupParameters(
@@ -142,12 +136,10 @@ interface EngineParts {
   options: TrainingEngineOptions;
   set: ParameterSet;
   inputs: { images: Tensor; inputIds: Tensor; labels: Tensor; dropoutSeed: Tensor };
-  plans: { micro: Plan; evaluation: Plan; optimizer: Plan };
-  arena: Arena;
+  group: PlanGroup<"micro" | "evaluation" | "optimizer">;
   state: Tensor;
   stats: Tensor;
   evalLoss: Tensor;
-  lossSum: Tensor;
 }
 
 /** A {@linkcode TrainingEngine} on WebGPU. */
@@ -157,10 +149,15 @@ export class GpuTrainingEngine implements TrainingEngine {
   #step = 0;
   #read: number | undefined;
 
-  /** See {@linkcode createTrainingEngine}. */
+  /** See {@linkcode recordTrainingEngine}. */
   constructor(gpu: Gpu, parts: EngineParts) {
     this.#gpu = gpu;
     this.#parts = parts;
+  }
+
+  /** Takes the memory and compiles. @throws {DeviceError} when the memory is refused */
+  async compile(): Promise<void> {
+    await this.#parts.group.compile();
   }
 
   get batchSize(): number {
@@ -172,8 +169,8 @@ export class GpuTrainingEngine implements TrainingEngine {
   }
 
   get memoryBytes(): number {
-    const { options, set, arena } = this.#parts;
-    return options.modelBytes + set.memoryBytes + arena.allocatedBytes;
+    const { options, set, group } = this.#parts;
+    return options.modelBytes + set.memoryBytes + group.memoryBytes;
   }
 
   get trainableCounts(): Record<TrainableGroup, number> {
@@ -190,26 +187,26 @@ export class GpuTrainingEngine implements TrainingEngine {
 
   /** The recorded micro-batch, to be profiled and counted. */
   get microPlan(): Plan {
-    return this.#parts.plans.micro;
+    return this.#parts.group.plans.micro;
   }
 
   microStep(batch: TrainBatch, options: { seedStep: number }): void {
-    const { inputs, plans } = this.#parts;
+    const { inputs, group } = this.#parts;
     this.#write(batch);
     writeTensor(
       this.#gpu,
       inputs.dropoutSeed,
       Uint32Array.of(this.#parts.options.seed ?? 42, options.seedStep),
     );
-    plans.micro.run();
+    group.plans.micro.run();
   }
 
   optimizerStep(options: { step: number; learningRates: Record<TrainableGroup, number> }): void {
-    const { set, state, plans } = this.#parts;
+    const { set, state, group } = this.#parts;
     this.#step = options.step;
     this.#read ??= options.step - 1;
     writeOptimizerState(this.#gpu, state, { set, ...options, slot: options.step % RING });
-    plans.optimizer.run();
+    group.plans.optimizer.run();
   }
 
   async readStats(): Promise<StepStats[]> {
@@ -232,7 +229,7 @@ export class GpuTrainingEngine implements TrainingEngine {
 
   async evaluateLoss(batch: TrainBatch): Promise<{ loss: number; tokens: number }> {
     this.#write(batch);
-    this.#parts.plans.evaluation.run();
+    this.#parts.group.plans.evaluation.run();
     const [bytes] = await readTensors(this.#gpu, [this.#parts.evalLoss]);
     const [loss, tokens] = new Float32Array(bytes!.buffer);
     return { loss: loss!, tokens: tokens! };
@@ -258,11 +255,8 @@ export class GpuTrainingEngine implements TrainingEngine {
   }
 
   destroy(): void {
-    const { plans, arena, inputs, set, state, stats, evalLoss, lossSum } = this.#parts;
-    for (const plan of Object.values(plans)) plan.destroy();
-    arena.destroy();
-    for (const tensor of [...Object.values(inputs), state, stats, evalLoss, lossSum]) destroyTensor(tensor);
-    set.destroy();
+    this.#parts.group.destroy();
+    this.#parts.set.destroy();
   }
 
   #write(batch: TrainBatch): void {

@@ -4,43 +4,60 @@
  * @module
  */
 
-import { Arena } from "../gpu/arena.ts";
 import type { Gpu } from "../gpu/device.ts";
-import type { Plan } from "../gpu/plan.ts";
+import { PlanGroup } from "../gpu/plan_group.ts";
 import { Recorder } from "../gpu/recorder.ts";
-import { createTensor, destroyTensor, readF32, type Tensor, writeTensor } from "../gpu/tensor.ts";
+import { createTensor, readF32, type Tensor, writeTensor } from "../gpu/tensor.ts";
 import type { VisionModel } from "../models/load.ts";
 import { visionEncoder } from "../models/vision.ts";
 
 /** Images to features, a batch at a time. */
 export class ImageEncoder {
   readonly #gpu: Gpu;
-  readonly #plan: Plan;
-  readonly #arena: Arena;
+  readonly #group: PlanGroup<"encode">;
   readonly #pixelValues: Tensor;
   readonly #features: Tensor;
 
   private constructor(
     gpu: Gpu,
-    parts: { plan: Plan; arena: Arena; pixelValues: Tensor; features: Tensor },
+    parts: { group: PlanGroup<"encode">; pixelValues: Tensor; features: Tensor },
   ) {
     this.#gpu = gpu;
-    this.#plan = parts.plan;
-    this.#arena = parts.arena;
+    this.#group = parts.group;
     this.#pixelValues = parts.pixelValues;
     this.#features = parts.features;
   }
 
-  /** Allocates and records. The model stays the caller's. */
+  /** Records and compiles. The model stays the caller's. @throws {DeviceError} when the memory is refused */
   static async create(gpu: Gpu, model: VisionModel, options: { batchSize: number }): Promise<ImageEncoder> {
+    const encoder = ImageEncoder.record(gpu, model, options);
+    await encoder.compile();
+    return encoder;
+  }
+
+  /** Records; {@linkcode ImageEncoder.compile} makes it ready. The model stays the caller's. */
+  static record(gpu: Gpu, model: VisionModel, options: { batchSize: number }): ImageEncoder {
     const { imageSize, channels } = model.config;
     const pixelValues = createTensor(gpu, [options.batchSize, channels, imageSize, imageSize], {
       label: "pixelValues",
     });
-    const arena = new Arena(gpu);
     const r = new Recorder(gpu);
     const features = r.keep(visionEncoder(r, model.weights, pixelValues, model.config));
-    return new ImageEncoder(gpu, { plan: await r.compile(arena), arena, pixelValues, features });
+    return new ImageEncoder(gpu, {
+      group: new PlanGroup(gpu, { encode: r }, [pixelValues]),
+      pixelValues,
+      features,
+    });
+  }
+
+  /** Takes the memory and compiles. @throws {DeviceError} when the memory is refused */
+  async compile(): Promise<void> {
+    await this.#group.compile();
+  }
+
+  /** GPU memory of pixels and activations in bytes; before {@linkcode ImageEncoder.compile} what it will be. */
+  get memoryBytes(): number {
+    return this.#group.memoryBytes;
   }
 
   /** Features [count, P, Dv] of pixelValues [count, 3, I, I]; count at most the batch size. */
@@ -53,16 +70,14 @@ export class ImageEncoder {
       );
     }
     writeTensor(this.#gpu, this.#pixelValues, pixelValues);
-    this.#plan.run();
+    this.#group.plans.encode.run();
     const features = await readF32(this.#gpu, this.#features);
     this.#gpu.check();
     return features.subarray(0, count * features.length / batchSize);
   }
 
-  /** Frees activations. */
+  /** Frees pixels and activations. */
   destroy(): void {
-    this.#plan.destroy();
-    this.#arena.destroy();
-    destroyTensor(this.#pixelValues);
+    this.#group.destroy();
   }
 }

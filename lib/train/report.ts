@@ -66,11 +66,13 @@ const STYLE = `
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:60rem;padding:1.25rem;background:var(--back);color:var(--text);font:16px/1.5 system-ui,sans-serif}
 h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem}
-table{border-collapse:collapse;width:100%}td,th{padding:.35rem .6rem;border-bottom:1px solid var(--rule);text-align:left;vertical-align:top;overflow-wrap:anywhere}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+.wide{overflow-x:auto}
+table{border-collapse:collapse;width:100%}td,th{padding:.35rem .6rem;border-bottom:1px solid var(--rule);text-align:left;vertical-align:top}
+td{overflow-wrap:anywhere}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}td.n{white-space:nowrap}
 figure{margin:1rem 0}figcaption{display:flex;flex-wrap:wrap;gap:.2rem 1rem}svg{width:100%;height:auto}
 svg text{font:13px system-ui,sans-serif;fill:var(--soft)}.grid{stroke:var(--rule)}
-polyline{fill:none;stroke-width:2}.line-1{stroke:var(--line-1)}.line-2{stroke:var(--line-2)}.line-3{stroke:var(--line-3)}
+@media(max-width:40rem){svg text{font-size:22px}.wide{font-size:.8rem}td.n,th.n{padding:.35rem .25rem}}
+polyline{fill:none;stroke-width:2;vector-effect:non-scaling-stroke}.line-1{stroke:var(--line-1)}.line-2{stroke:var(--line-2)}.line-3{stroke:var(--line-3)}
 .dot-1{fill:var(--line-1)}.dot-2{fill:var(--line-2)}.dot-3{fill:var(--line-3)}
 figcaption i{display:inline-block;width:.9em;height:.25em;margin-right:.4em;vertical-align:middle}.key-1{background:var(--line-1)}.key-2{background:var(--line-2)}.key-3{background:var(--line-3)}
 .samples{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:1rem}
@@ -84,7 +86,9 @@ export function formatReport(data: ReportData): string {
 <title>${escapeHtml(data.title)}</title><style>${STYLE}</style></head><body>
 <h1>${escapeHtml(data.title)}</h1>
 <table>${
-    data.facts.map(([name, value]) => `<tr><th>${escapeHtml(name)}</th><td>${escapeHtml(value)}</td></tr>`)
+    data.facts.map(([name, value]) =>
+      `<tr><th scope="row">${escapeHtml(name)}</th><td>${escapeHtml(value)}</td></tr>`
+    )
       .join("\n")
   }</table>
 ${metricsSection(data)}
@@ -100,13 +104,15 @@ function metricsSection({ before, after, metricsOn }: ReportData): string {
   const rows = Object.keys(after).map((name) => {
     const cell = (metrics: ReportMetrics | undefined) =>
       metrics?.[name] === undefined ? "" : formatMetric(name, metrics[name]);
-    return `<tr><th>${escapeHtml(metricTitle(name))}</th><td class="n">${cell(before)}</td><td class="n">${
-      cell(after)
-    }</td></tr>`;
+    return `<tr><th scope="row">${escapeHtml(metricTitle(name))}</th><td class="n">${
+      cell(before)
+    }</td><td class="n">${cell(after)}</td></tr>`;
   });
   const on = metricsOn === undefined ? "" : ` on the ${escapeHtml(metricsOn)}`;
   return `<h2>Before and after${on}</h2>
-<table><tr><th></th><th class="n">before</th><th class="n">after</th></tr>${rows.join("\n")}</table>`;
+<table><tr><td></td><th scope="col" class="n">before</th><th scope="col" class="n">after</th></tr>${
+    rows.join("\n")
+  }</table>`;
 }
 
 function curvesSection({ log, peakLearningRates }: ReportData): string {
@@ -142,10 +148,15 @@ function curvesSection({ log, peakLearningRates }: ReportData): string {
 function evaluationsSection(log: readonly LogEntry[]): string {
   const evaluations = log.filter((entry) => "eval_loss" in entry);
   if (evaluations.length === 0) return "";
-  const names = [...new Set(evaluations.flatMap((entry) => Object.keys(entry)))].filter((name) =>
-    name.startsWith("eval_")
-  );
-  const head = names.map((name) => `<th class="n">${escapeHtml(metricTitle(name))}</th>`).join("");
+  // The log has its names in alphabetical order.
+  const order = Object.keys(METRIC_TITLES).map((name) => `eval_${name}`);
+  const found = new Set(evaluations.flatMap((entry) => Object.keys(entry)));
+  const names = [
+    ...order.filter((name) => found.has(name)),
+    ...[...found].filter((name) => name.startsWith("eval_") && !order.includes(name)),
+  ];
+  const head = ["step", "epoch", ...names.map(metricTitle)]
+    .map((title) => `<th scope="col" class="n">${escapeHtml(title)}</th>`).join("");
   const rows = evaluations.map((entry) =>
     `<tr><td class="n">${entry.step}</td><td class="n">${entry.epoch.toFixed(2)}</td>${
       names.map((name) =>
@@ -154,14 +165,15 @@ function evaluationsSection(log: readonly LogEntry[]): string {
     }</tr>`
   );
   return `<h2>Evaluations on the validation split</h2>
-<table><tr><th class="n">step</th><th class="n">epoch</th>${head}</tr>${rows.join("\n")}</table>`;
+<div class="wide"><table><tr>${head}</tr>${rows.join("\n")}</table></div>`;
 }
 
 function samplesSection(samples: readonly ReportSample[]): string {
   if (samples.length === 0) return "";
   const cards = samples.map(({ image, references, before, after }) => {
     const picture = /^data:image\/(png|jpeg|webp|gif|bmp);base64,[A-Za-z0-9+/=]*$/.test(image)
-      ? `<img alt="${escapeHtml(after)}" src="${image}">`
+      // The reference describes the picture; the caption beside it may be wrong.
+      ? `<img alt="${escapeHtml(references[0] ?? after)}" src="${image}">`
       : "";
     const entry = (term: string, text: string) => `<dt>${term}</dt><dd>${escapeHtml(text)}</dd>`;
     return `<article>${picture}<dl>${references.map((text) => entry("reference", text)).join("")}${

@@ -57,7 +57,7 @@ Deno.test("a tensor larger than any buffer is refused by name when its plan is c
         "use a smaller batch or model",
     });
   });
-  assert.deepEqual(counts, { made: 0, freed: 0 });
+  assert.deepEqual(counts, { made: 0, freed: 0, leftBytes: 0 });
   assert.throws(() => createTensor(gpu, [33, 32], { label: "weights" }), {
     name: "RangeError",
     message: 'Cannot allocate "weights" [33,32]: 4224 bytes, the adapter\'s buffers hold 4096; ' +

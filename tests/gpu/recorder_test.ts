@@ -241,7 +241,7 @@ Deno.test("memory that the adapter refuses is an error that says how much was wa
       device.popErrorScope = pop;
     }
   });
-  assert.deepEqual(counts, { made: 2, freed: 2 });
+  assert.deepEqual(counts, { made: 2, freed: 2, leftBytes: 0 });
   assert.equal(arena.allocatedBytes, 0);
   const { r, y } = record();
   const plan = await r.compile(arena);
@@ -283,6 +283,6 @@ Deno.test("running a plan creates no buffer", async () => {
     for (let run = 0; run < 10; run++) plan.run();
     await gpu.device.queue.onSubmittedWorkDone();
   });
-  assert.deepEqual(counts, { made: 0, freed: 0 });
+  assert.deepEqual(counts, { made: 0, freed: 0, leftBytes: 0 });
   plan.destroy({ arena: true });
 });

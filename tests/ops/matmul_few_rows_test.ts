@@ -16,10 +16,11 @@ interface Case {
   bType: typeof TYPES[number];
   /** Adds to what is there, scaled, with a bias and a low-rank term. */
   all?: boolean;
+  /** Lanes of the portable kernel's workgroup; the kernel for subgroups without. */
   workgroup?: number;
 }
 
-async function check(gpu: Gpu, { M, N, K, bType, all = false, workgroup = 8 }: Case): Promise<void> {
+async function check(gpu: Gpu, { M, N, K, bType, all = false, workgroup }: Case): Promise<void> {
   const R = all ? 12 : 0;
   const a = randomValues(M * K, 1);
   const exact = randomValues(N * K, 2);
@@ -36,7 +37,9 @@ async function check(gpu: Gpu, { M, N, K, bType, all = false, workgroup = 8 }: C
       tensorFrom(gpu, data, { shape: [N, K], dtype: bType }),
       {
         out: c,
-        choice: { kernel: "fewRows", constants: { ROWS: M, WORKGROUP: workgroup } },
+        choice: workgroup === undefined
+          ? { kernel: "fewRowsSubgroup", constants: { ROWS: M } }
+          : { kernel: "fewRows", constants: { ROWS: M, WORKGROUP: workgroup } },
         ...(all
           ? {
             add: true,
@@ -66,20 +69,29 @@ async function check(gpu: Gpu, { M, N, K, bType, all = false, workgroup = 8 }: C
   assertClose(found.c!, want, { relative: 2e-6, label: JSON.stringify({ M, N, K, bType, all, workgroup }) });
 }
 
-for (const bType of TYPES) {
-  Deno.test(`a product of one or two rows with ${bType} agrees with f64 sums`, async () => {
-    const gpu = await testGpu();
-    // Columns below, at and past a tile of 16; k below, at and past what eight lanes take at once.
-    for (const [N, K] of [[1, 8], [15, 24], [16, 64], [17, 72], [37, 136]] as const) {
-      for (const M of [1, 2]) {
-        await check(gpu, { M, N, K, bType });
-        await check(gpu, { M, N, K, bType, all: true });
+for (const workgroup of [undefined, 8]) {
+  for (const bType of TYPES) {
+    const kernel = workgroup === undefined ? "the subgroup kernel" : "the portable kernel";
+    Deno.test(`a product of one or two rows with ${bType} by ${kernel} agrees with f64 sums`, async () => {
+      const gpu = workgroup === undefined ? await testGpu() : await portableGpu();
+      // Columns below, at and past a tile of 16; k below, at and past what eight lanes take at once.
+      for (const [N, K] of [[1, 8], [15, 24], [16, 64], [17, 72], [37, 136]] as const) {
+        for (const M of [1, 2]) {
+          await check(gpu, { M, N, K, bType, workgroup });
+          await check(gpu, { M, N, K, bType, workgroup, all: true });
+        }
       }
-    }
-  });
+    });
+  }
 }
 
-Deno.test("a product of few rows agrees with f64 sums in wide workgroups and without subgroups", async () => {
+Deno.test("a product of one row at a decoder's sizes agrees with f64 sums", async () => {
+  for (const [N, K] of [[192, 576], [576, 1536]] as const) {
+    await check(await testGpu(), { M: 1, N, K, bType: "bf16", all: true });
+  }
+});
+
+Deno.test("a product of few rows agrees with f64 sums in wide workgroups", async () => {
   const gpu = await portableGpu();
   for (const workgroup of [16, 32, 64]) {
     for (const bType of ["f32", "bf16"] as const) {
@@ -100,11 +112,12 @@ Deno.test("few rows are chosen for decoding alone", async () => {
     cStride: 576,
     cStart: 0,
   };
-  const chosen = (change: Partial<MatmulProblem>): string =>
-    chooseMatmul(gpu, { ...problem, ...change }).kernel;
-  assert.equal(chosen({}), "fewRows");
-  assert.equal(chosen({ M: 2, bType: "f32" }), "fewRows");
+  const chosen = (change: Partial<MatmulProblem>, on = gpu): string =>
+    chooseMatmul(on, { ...problem, ...change }).kernel;
+  assert.equal(chosen({}), "fewRowsSubgroup");
+  assert.equal(chosen({ M: 2, bType: "f32" }), "fewRowsSubgroup");
+  assert.equal(chosen({}, await portableGpu()), "fewRows");
   for (const change of [{ M: 3 }, { K: 572 }, { R: 3 }, { layout: "NN" as const }]) {
-    assert.notEqual(chosen(change), "fewRows");
+    assert.doesNotMatch(chosen(change), /^fewRows/);
   }
 });

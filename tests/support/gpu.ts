@@ -87,22 +87,27 @@ export async function forwardBackward(
   return result;
 }
 
-/** Counts the buffers that `action` creates and those of them that it destroys. */
+/** Counts the buffers that `action` creates and those of them that it destroys, and the bytes of those that are left. */
 export async function countBuffers(
   gpu: Gpu,
   action: () => Promise<void>,
-): Promise<{ made: number; freed: number }> {
+): Promise<{ made: number; freed: number; leftBytes: number }> {
   const { device } = gpu;
   const create = device.createBuffer;
   let made = 0;
   let freed = 0;
+  let leftBytes = 0;
   device.createBuffer = (descriptor) => {
     const buffer = create.call(device, descriptor);
     const destroy = buffer.destroy;
     made++;
+    leftBytes += buffer.size;
     let alive = true;
     buffer.destroy = () => {
-      if (alive) freed++;
+      if (alive) {
+        freed++;
+        leftBytes -= buffer.size;
+      }
       alive = false;
       destroy.call(buffer);
     };
@@ -113,5 +118,5 @@ export async function countBuffers(
   } finally {
     device.createBuffer = create;
   }
-  return { made, freed };
+  return { made, freed, leftBytes };
 }

@@ -12,7 +12,7 @@ function data(changes: Partial<ReportData> = {}): ReportData {
     log: [
       { step: 1, epoch: 0.5, loss: 4, grad_norm: 2, learning_rate: 0 },
       { step: 2, epoch: 1, loss: 3, grad_norm: 1, learning_rate: 3e-4 },
-      { step: 2, epoch: 1, eval_loss: 3.25, eval_rougeL: 0.5, eval_exact_match: 0.125 },
+      { step: 2, epoch: 1, eval_exact_match: 0.125, eval_loss: 3.25, eval_rougeL: 0.5 },
     ],
     peakLearningRates: { projection: 3e-4, lora: 1e-4 },
     metricsOn: "test split, 100 images",
@@ -41,6 +41,13 @@ Deno.test("the report shows facts, metrics, curves, evaluations and samples", ()
       "lora",
     ]
   ) ok(html.includes(wanted), `the report has "${wanted}"`);
+  ok(html.includes(`alt="A red car."`), "the picture is described by its reference");
+  ok(
+    html.includes(
+      `aria-label="Loss by optimizer step: training from 4 at 1 to 3 at 2; validation 3.25 at 2"`,
+    ),
+  );
+  ok(html.indexOf("ROUGE-L", html.indexOf("Evaluations")) < html.lastIndexOf("Exact match"));
   strictEqual(html.match(/<svg/g)?.length, 3);
   strictEqual(html.match(/<polyline/g)?.length, 5);
 });
@@ -80,7 +87,7 @@ Deno.test("a chart of a long run is thinned out and stays inside its frame", () 
   const svg = lineChart({ title: "t", xLabel: "x", series: [{ name: "a", points }] });
   const drawn = /points="([^"]+)"/.exec(svg)![1]!.split(" ").map((pair) => pair.split(",").map(Number));
   ok(drawn.length <= 360 && drawn.length > 300);
-  ok(drawn.every(([x, y]) => x! >= 62 && x! <= 706 && y! >= 14 && y! <= 258));
+  ok(drawn.every(([x, y]) => x! >= 84 && x! <= 706 && y! >= 18 && y! <= 242));
 });
 
 Deno.test("a chart of equal values, one point, or bad numbers has no NaN", () => {
