@@ -20,6 +20,7 @@ import { hashOf, openTrainModels, type TrainModels } from "./train_models.ts";
 import type { TrainRunContext, TrainRunOptions, TrainRunResult } from "./train_options.ts";
 import { formatManifest, writeRunPages } from "./train_pages.ts";
 import { openTrainGpu, TrainSession } from "./train_session.ts";
+import { countTrainable, formatTrainable } from "./trainable_table.ts";
 
 /** Rows that a run is judged on before and after. */
 const MAX_JUDGED_ROWS = 200;
@@ -68,6 +69,7 @@ export async function runTraining(
       maxCacheBytes: options.maxCacheGb * 1e9,
       onMemoryEstimate: (bytes) => say(`Training needs ${formatBytes(bytes)} of GPU memory`),
     });
+    say(formatTrainable(countTrainable(models.config)));
     say(resume ? `Continues ${choice.path} at step ${resume.state.step}` : `Trains in ${choice.path}`);
     const result = await trainInSession({
       options,

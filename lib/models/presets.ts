@@ -75,13 +75,13 @@ function siglip(
 
 /** Encoders, the usual one first. */
 export const ENCODERS: readonly KnownModel[] = [
-  siglip("google/siglip-base-patch16-224", 93, "the usual one", {
+  siglip("google/siglip-base-patch16-224", 86, "the usual one", {
     hidden_size: 768,
     intermediate_size: 3072,
     num_hidden_layers: 12,
     num_attention_heads: 12,
   }, { image_size: 224, patch_size: 16 }),
-  siglip("google/siglip-so400m-patch14-384", 428, "sees more, 729 image tokens", {
+  siglip("google/siglip-so400m-patch14-384", 413, "sees more, 729 image tokens", {
     hidden_size: 1152,
     intermediate_size: 4304,
     num_hidden_layers: 27,
