@@ -1,8 +1,9 @@
 /**
  * Fine-tunes a captioner: a projection and LoRA over a frozen vision encoder and language model.
  *
- * deno task train --dataset sample --num-train-epochs 3
- * deno task train --dataset my-images --encoder-model google/siglip-base-patch16-224 --decoder-model HuggingFaceTB/SmolLM-135M
+ * deno task train --dataset my-images --num-train-epochs 3
+ * deno task train-modern --dataset my-images
+ * DATASET="my-images others" EPOCHS=5 deno task train --encoder-model google/siglip-so400m-patch14-384
  *
  * An interrupted run is continued by the same command. Ctrl-C saves first.
  *
@@ -15,7 +16,7 @@ import { runTraining } from "../lib/host/train_run.ts";
 import { describeResult, resultToJson } from "../lib/host/train_summary.ts";
 
 await runTask(async ({ handleInterrupt }) => {
-  const options = await parseTrainArguments(Deno.args);
+  const options = await parseTrainArguments(Deno.args, Deno.env.toObject());
   const result = await runTraining(options, {
     signal: handleInterrupt(),
     say: (line) => console.error(line),

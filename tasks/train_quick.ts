@@ -14,6 +14,9 @@ import { describeResult, resultToJson } from "../lib/host/train_summary.ts";
 
 /** The projection starts from random numbers and the data are few: higher rates than for large models, and small steps. */
 const QUICK = [
+  ["--encoder-model", "embedded:siglip"],
+  ["--decoder-model", "embedded:llama"],
+  ["--dataset", "sample"],
   ["--num-train-epochs", "10"],
   ["--batch-size", "16"],
   ["--gradient-accumulation-steps", "1"],

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { parseJsonObject } from "../format/json.ts";
+import { type JsonObject, parseJsonObject } from "../format/json.ts";
 import { UserError } from "../base/errors.ts";
 import {
   applyConfig,
@@ -15,7 +15,7 @@ import {
   parseNumber,
   parsePattern,
 } from "./arguments.ts";
-import { EMBEDDED_DECODER, EMBEDDED_ENCODER } from "./model_folders.ts";
+import { PRESET_NAMES, PRESETS } from "../models/presets.ts";
 import type { TrainRunOptions } from "./train_options.ts";
 import { DEVICES } from "./train_session.ts";
 import { AUTOTUNE } from "./tuning.ts";
@@ -23,12 +23,37 @@ import { AUTOTUNE } from "./tuning.ts";
 /** Hidden width of an MLP projection, as in the Python project, and its dropout. */
 const MLP = { type: "mlp", hiddenSize: 2048, dropout: 0.1 } as const;
 
+/** Variables that set options, as they did for the Python project's make: each with its option. */
+const VARIABLES = {
+  ENCODER: "encoderModel",
+  DECODER: "decoderModel",
+  DATASET: "dataset",
+  EPOCHS: "numTrainEpochs",
+  SAMPLE: "sample",
+  MAX_LENGTH: "maxLength",
+};
+
+/** Options that the environment sets; `DATASET` may name several sets, apart by spaces. */
+function environmentFields(environment: Readonly<Record<string, string>>): JsonObject {
+  return Object.fromEntries(
+    Object.entries(VARIABLES).flatMap(([variable, option]) => {
+      const value = environment[variable]?.trim() ?? "";
+      if (value === "") return [];
+      return [[option, variable === "DATASET" ? value.split(/\s+/) : value]];
+    }),
+  );
+}
+
 /**
- * Reads a command line of `deno task train`.
+ * Reads a command line of `deno task train`. What it leaves open is set by the file of `--config`, then by variables of the
+ * environment (`ENCODER`, `DECODER`, `DATASET`, `EPOCHS`, `SAMPLE`, `MAX_LENGTH`), then by `--preset`.
  *
- * @throws {UserError} If the file of `--config` has another option
+ * @throws {UserError} If the file of `--config` has another option, or a value is refused
  */
-export async function parseTrainArguments(args: readonly string[]): Promise<TrainRunOptions> {
+export async function parseTrainArguments(
+  args: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+): Promise<TrainRunOptions> {
   const count = parseInteger({ min: 1 });
   const command = createCommand(
     "train",
@@ -42,8 +67,16 @@ export async function parseTrainArguments(args: readonly string[]): Promise<Trai
     .option("--max-bad-rows <share>", "share of rows that may be bad", parseNumber({ min: 0, max: 1 }), 0.05)
     .option("--num-train-epochs <count>", "passes over the data", parseNumber({ min: 0.001 }), 3)
     .option("--max-steps <count>", "optimizer steps, instead of epochs", count)
-    .option("--encoder-model <model>", "vision encoder", EMBEDDED_ENCODER)
-    .option("--decoder-model <model>", "language model", EMBEDDED_DECODER)
+    .option(
+      "--encoder-model <model>",
+      "vision encoder: Hub id, folder or embedded:siglip",
+      PRESETS.default.encoder,
+    )
+    .option(
+      "--decoder-model <model>",
+      "language model: Hub id, folder or embedded:llama",
+      PRESETS.default.decoder,
+    )
     .option("--feature-extractor-model <model>", "model of preprocessor_config.json (default: the encoder)")
     .option(
       "--base-model <captioner>",
@@ -116,14 +149,28 @@ export async function parseTrainArguments(args: readonly string[]): Promise<Trai
         .choices(AUTOTUNE).default("auto" as const),
     )
     .addOption(new Option("--device <kind>", "adapter").choices(DEVICES).default("auto" as const))
+    .addOption(
+      new Option("--preset <name>", "models and longest caption that go together").choices(PRESET_NAMES),
+    )
     .option("--json", "print the result as one JSON object", false)
     .option("--config <file>", "JSON with options; the command line wins");
   command.parse(args as string[], { from: "user" });
   const { config } = command.opts();
+  // What is applied first wins: each fills only what is still at its default.
   if (config !== undefined) {
     applyConfig(command, { fields: parseJsonObject(await Deno.readTextFile(config), config), name: config });
   }
-  const { loraR, loraAlpha, loraDropout, projectionType, config: _, debug: __, ...others } = command.opts();
+  applyConfig(command, { fields: environmentFields(environment), name: "the environment" });
+  const { preset } = command.opts();
+  if (preset !== undefined) {
+    const { encoder, decoder, maxLength } = PRESETS[preset];
+    applyConfig(command, {
+      fields: { encoderModel: encoder, decoderModel: decoder, maxLength },
+      name: preset,
+    });
+  }
+  const { loraR, loraAlpha, loraDropout, projectionType, config: _, debug: __, preset: ___, ...others } =
+    command.opts();
   const { loraTargetModules, loraRankPattern, loraAlphaPattern, useRslora, ...rest } = others;
   if (rest.adapter !== undefined && rest.baseModel !== undefined) {
     throw new UserError(

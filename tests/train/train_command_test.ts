@@ -5,6 +5,8 @@ Deno.test("without flags the defaults are the Python project's", async () => {
   const options = await parseTrainArguments([]);
   strictEqual(options.numTrainEpochs, 3);
   strictEqual(options.maxLength, 30);
+  strictEqual(options.encoderModel, "google/siglip-base-patch16-224");
+  strictEqual(options.decoderModel, "HuggingFaceTB/SmolLM-135M");
   strictEqual(options.projectionLr, 3e-4);
   strictEqual(options.loraLr, 1e-4);
   strictEqual(options.earlyStoppingPatience, 3);
@@ -41,6 +43,38 @@ Deno.test("ranks and factors by module are read, and nonsense is refused", async
   strictEqual(lora.useRslora, true);
   await rejects(parseTrainArguments(["--lora-rank-pattern", "q_proj:8"]), /name=number/);
   await rejects(parseTrainArguments(["--adapter", "a", "--base-model", "b"]), { name: "UserError" });
+});
+
+Deno.test("a preset fills what flags, configuration and environment leave open, in this order", async () => {
+  const legacy = await parseTrainArguments(["--preset", "legacy"]);
+  deepStrictEqual([legacy.encoderModel, legacy.decoderModel, legacy.maxLength], [
+    "google/vit-base-patch16-224",
+    "distilbert/distilgpt2",
+    128,
+  ]);
+  const environment = {
+    DECODER: "org/decoder",
+    DATASET: " flickr  coco ",
+    EPOCHS: "5",
+    SAMPLE: "100",
+    MAX_LENGTH: "",
+    HOME: "/",
+  };
+  const options = await parseTrainArguments(
+    ["--preset", "large", "--max-length", "20", "--sample", "7"],
+    environment,
+  );
+  strictEqual(options.encoderModel, "google/siglip-so400m-patch14-384");
+  strictEqual(options.decoderModel, "org/decoder");
+  deepStrictEqual(options.dataset, ["flickr", "coco"]);
+  strictEqual(options.numTrainEpochs, 5);
+  strictEqual(options.sample, 7);
+  strictEqual(options.maxLength, 20);
+  strictEqual("preset" in options, false);
+  await rejects(parseTrainArguments([], { EPOCHS: "many" }), {
+    name: "UserError",
+    message: /the environment/,
+  });
 });
 
 Deno.test("a configuration file fills what the command line leaves open", async () => {
