@@ -19,6 +19,7 @@ export {
   Captioner,
   type CaptionerLoadOptions,
   type CaptionOptions,
+  type PreparedImage,
 } from "./lib/host/captioner.ts";
 export { DeviceError, type Gpu, NoAdapterError, openGpu, type OpenGpuOptions } from "./lib/gpu/device.ts";
 export { UserError } from "./lib/base/errors.ts";

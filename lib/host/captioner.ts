@@ -66,11 +66,22 @@ export interface Caption {
   outOfDomain: boolean;
 }
 
+/** An image ready for the encoder. */
+export interface PreparedImage {
+  /** [C, I, I]. */
+  pixelValues: Float32Array;
+  /** See {@linkcode Caption}. */
+  outOfDomain: boolean;
+}
+
+/** Batch shapes kept ready: each has a key/value cache of its own. */
+const MAX_GENERATORS = 4;
+
 /** A captioner on the GPU. */
 export class Captioner implements Disposable {
   readonly #gpu: Gpu;
   readonly #parts: CaptionerParts;
-  #generator: { key: string; value: CaptionGenerator } | undefined;
+  readonly #generators = new Map<string, CaptionGenerator>();
 
   private constructor(gpu: Gpu, parts: CaptionerParts) {
     this.#gpu = gpu;
@@ -115,9 +126,15 @@ export class Captioner implements Disposable {
       tokenizer,
       processor: parseProcessorConfig(JSON.parse(await readRequired(folder, "preprocessor_config.json"))),
       maxLength: settings.maxLength,
+      baseModels: { encoder: settings.encoder.reference, decoder: settings.decoder.reference },
       drawnOnly: settings.encoder.reference === EMBEDDED_ENCODER,
       ownsGpu: options.gpu === undefined,
     });
+  }
+
+  /** What the captioner stands on: its base models' references. */
+  get baseModels(): { encoder: string; decoder: string } {
+    return this.#parts.baseModels;
   }
 
   /** Most tokens the captioner was trained for. */
@@ -137,37 +154,62 @@ export class Captioner implements Disposable {
     const batchSize = Math.min(options.batchSize ?? 4, Math.max(images.length, 1));
     for (let start = 0; start < images.length; start += batchSize) {
       const startMs = performance.now();
-      const batch = await Promise.all(images.slice(start, start + batchSize).map(decodeImage));
-      const { processor, config, tokenizer, drawnOnly } = this.#parts;
-      const pixelValues = batch.map((image) => preprocess(image, processor));
-      const { imageSize, channels } = config.vision;
-      const size = channels * imageSize ** 2;
-      const all = new Float32Array(batch.length * size);
-      for (const [i, values] of pixelValues.entries()) {
-        if (values.length !== size) {
-          throw new RangeError(
-            `Cannot caption: the image processor gives ${values.length} values, the encoder takes ${size}`,
-          );
-        }
-        all.set(values, i * size);
-      }
-      const generator = await this.#generatorFor(batchSize, options);
-      const eosIds = [...new Set([...config.decoder.eosIds, tokenizer.eosId])];
-      const found = await generator.generate(all, batch.length, { ...options, eosIds });
-      const timeMs = (performance.now() - startMs) / batch.length;
-      for (const [i, hypotheses] of found.entries()) {
-        const best = hypotheses[0]!;
-        captions.push({
-          caption: tokenizer.decode(best.ids, { skipSpecialTokens: true }).trim(),
-          logProb: best.logProb,
-          tokens: best.ids.length,
-          ids: best.ids,
-          timeMs,
-          outOfDomain: drawnOnly && looksPhotographic(batch[i]!),
-        });
-      }
+      const batch = await Promise.all(
+        images.slice(start, start + batchSize).map((bytes) => this.prepare(bytes)),
+      );
+      captions.push(...await this.#captionBatch(batch, { ...options, batchSize, startMs }));
     }
     return captions;
+  }
+
+  /** Decodes one image and makes its pixel values, for {@linkcode captionPrepared}. Errors as {@linkcode caption} */
+  async prepare(bytes: Uint8Array): Promise<PreparedImage> {
+    const { processor, config, drawnOnly } = this.#parts;
+    const image = await decodeImage(bytes);
+    const pixelValues = preprocess(image, processor);
+    const { imageSize, channels } = config.vision;
+    const size = channels * imageSize ** 2;
+    if (pixelValues.length !== size) {
+      throw new RangeError(
+        `Cannot caption: the image processor gives ${pixelValues.length} values, the encoder takes ${size}`,
+      );
+    }
+    return { pixelValues, outOfDomain: drawnOnly && looksPhotographic(image) };
+  }
+
+  /** Captions prepared images, in batches of `batchSize`; a smaller number of images takes the time of a whole batch. */
+  async captionPrepared(images: readonly PreparedImage[], options: CaptionOptions = {}): Promise<Caption[]> {
+    const captions: Caption[] = [];
+    const batchSize = options.batchSize ?? 4;
+    for (let start = 0; start < images.length; start += batchSize) {
+      const batch = images.slice(start, start + batchSize);
+      captions.push(
+        ...await this.#captionBatch(batch, { ...options, batchSize, startMs: performance.now() }),
+      );
+    }
+    return captions;
+  }
+
+  async #captionBatch(
+    batch: readonly PreparedImage[],
+    options: CaptionOptions & { batchSize: number; startMs: number },
+  ): Promise<Caption[]> {
+    const { config, tokenizer } = this.#parts;
+    const size = batch[0]!.pixelValues.length;
+    const all = new Float32Array(batch.length * size);
+    for (const [i, { pixelValues }] of batch.entries()) all.set(pixelValues, i * size);
+    const generator = await this.#generatorFor(options.batchSize, options);
+    const eosIds = [...new Set([...config.decoder.eosIds, tokenizer.eosId])];
+    const found = await generator.generate(all, batch.length, { ...options, eosIds });
+    const timeMs = (performance.now() - options.startMs) / batch.length;
+    return found.map(([best], i) => ({
+      caption: tokenizer.decode(best!.ids, { skipSpecialTokens: true }).trim(),
+      logProb: best!.logProb,
+      tokens: best!.ids.length,
+      ids: best!.ids,
+      timeMs,
+      outOfDomain: batch[i]!.outOfDomain,
+    }));
   }
 
   async #generatorFor(batchSize: number, options: CaptionOptions): Promise<CaptionGenerator> {
@@ -175,32 +217,40 @@ export class Captioner implements Disposable {
     const maxNewTokens = Math.min(options.maxNewTokens ?? maxLength, maxLength);
     const numBeams = (options.temperature ?? 0) > 0 ? 1 : options.numBeams ?? 3;
     const key = `${batchSize} ${numBeams} ${maxNewTokens}`;
-    if (this.#generator?.key !== key) {
-      this.#generator?.value.destroy();
-      this.#generator = undefined;
-      const weights: CaptionerWeights = {
-        vision: vision.weights,
-        decoder: decoder.weights,
-        trainable,
-        rope: decoder.rope,
-      };
-      const value = await CaptionGenerator.create(this.#gpu, {
-        config,
-        weights,
-        batchSize,
-        numBeams,
-        maxNewTokens,
-        features: false,
-      });
-      this.#generator = { key, value };
+    const ready = this.#generators.get(key);
+    if (ready !== undefined) {
+      // The one used last is the last to go.
+      this.#generators.delete(key);
+      this.#generators.set(key, ready);
+      return ready;
     }
-    return this.#generator.value;
+    for (const [oldest, generator] of this.#generators) {
+      if (this.#generators.size < MAX_GENERATORS) break;
+      generator.destroy();
+      this.#generators.delete(oldest);
+    }
+    const weights: CaptionerWeights = {
+      vision: vision.weights,
+      decoder: decoder.weights,
+      trainable,
+      rope: decoder.rope,
+    };
+    const generator = await CaptionGenerator.create(this.#gpu, {
+      config,
+      weights,
+      batchSize,
+      numBeams,
+      maxNewTokens,
+      features: false,
+    });
+    this.#generators.set(key, generator);
+    return generator;
   }
 
   /** Frees the GPU memory. */
   [Symbol.dispose](): void {
     const { vision, decoder, trainable, ownsGpu } = this.#parts;
-    this.#generator?.value.destroy();
+    for (const generator of this.#generators.values()) generator.destroy();
     vision.weights.destroy();
     decoder.destroy();
     trainable.destroy();
@@ -216,6 +266,7 @@ interface CaptionerParts {
   tokenizer: CaptionTokenizer;
   processor: ProcessorConfig;
   maxLength: number;
+  baseModels: { encoder: string; decoder: string };
   drawnOnly: boolean;
   ownsGpu: boolean;
 }
