@@ -1,5 +1,5 @@
 /**
- * Measures matmuls, attention, a training step and captions; prints tables and keeps the figures as JSON.
+ * Measures matmuls, attention, a training step, captions and a server; prints tables and keeps the figures as JSON.
  *
  * @module
  */
@@ -9,6 +9,7 @@ import { formatCaptions, measureCaption } from "../bench/caption.ts";
 import { formatMatmuls, measureMatmuls } from "../bench/matmul.ts";
 import { machineLoad } from "../bench/measure.ts";
 import { benchModels } from "../bench/models.ts";
+import { formatServe, measureServe } from "../bench/serve.ts";
 import { formatTraining, measureTraining } from "../bench/train.ts";
 import { openGpu } from "../lib/gpu/device.ts";
 import { createCommand, Option, parseInteger, runTask } from "../lib/host/arguments.ts";
@@ -16,12 +17,12 @@ import { writeFileAtomically } from "../lib/host/files.ts";
 import { projectPath } from "../lib/host/model_folders.ts";
 import { prepareDriverEnvironment } from "../lib/host/quiet_driver.ts";
 
-const PARTS = ["matmul", "attention", "train", "caption"] as const;
+const PARTS = ["matmul", "attention", "train", "caption", "serve"] as const;
 
 await runTask(async () => {
   const { only, repeat, json, quick = false } = createCommand(
     "bench",
-    "Measure kernels, training and captions",
+    "Measure kernels, training, captions and a server",
   )
     .addOption(new Option("--only <part>", "measure this part alone").choices(PARTS))
     .option("--repeat <count>", "rounds of everything, of which the best counts", parseInteger({ min: 1 }), 3)
@@ -61,6 +62,10 @@ await runTask(async () => {
         for (const numBeams of [1, 3]) results.push(await measureCaption(gpu, model, { repeat, numBeams }));
       }
       return [formatCaptions(results), results];
+    },
+    serve: async () => {
+      const result = await measureServe({ quick });
+      return [formatServe(result), result];
     },
   };
   for (const part of PARTS.filter((part) => only === undefined || only === part)) {
