@@ -208,7 +208,8 @@ async function flushFolder(path: string): Promise<void> {
   await folder.sync();
 }
 
-async function removeIfThere(path: string): Promise<void> {
+/** Removes a file or folder, whatever is below it, if it is there. */
+export async function removeIfThere(path: string): Promise<void> {
   try {
     await Deno.remove(path, { recursive: true });
   } catch (error) {
