@@ -23,7 +23,7 @@ import { openFile, openFileFolder, stat } from "./files.ts";
 import { CachedRepo } from "./hub_cache.ts";
 import { downloadFiles } from "./hub_download.ts";
 import { connectToHub, type HubEnvironment, readHubEnvironment } from "./hub_env.ts";
-import { startProgress } from "./progress.ts";
+import { type Progress, startProgress } from "./progress.ts";
 
 /** Asking whether a branch has moved is worth two short tries where the cache could be used instead. */
 const REVALIDATION = { attempts: 2, baseDelayMs: 300, maxRetryAfterMs: 2000 };
@@ -63,11 +63,27 @@ export async function openHubRepo(
     );
   }
   const environment = options.environment ?? readHubEnvironment();
-  const say = options.say ?? ((line) => console.error(line));
+  const talk = new Talk(options.say ?? ((line) => console.error(line)));
+  const say = (line: string) => talk.say(line);
   const connection = options.connection ?? connectToHub(environment, { onRetry: say });
   const cache = new CachedRepo(parsed, environment);
   const { sha, files } = await findFiles(parsed, { ...options, say, connection, cache });
-  return new CachedHubRepo(parsed, { ...options, say, connection, cache, sha, files });
+  return new CachedHubRepo(parsed, { ...options, say, talk, connection, cache, sha, files });
+}
+
+/** Lines for people, above the progress bar while there is one. */
+class Talk {
+  progress: Progress | undefined;
+  readonly #say: (line: string) => void;
+
+  constructor(say: (line: string) => void) {
+    this.#say = say;
+  }
+
+  say(line: string): void {
+    if (this.progress === undefined) this.#say(line);
+    else this.progress.log(line);
+  }
 }
 
 interface Parts extends Pick<OpenHubRepoOptions, "quiet" | "signal"> {
@@ -157,10 +173,13 @@ class CachedHubRepo implements HubRepo {
   readonly revision: string;
   readonly sha: string;
   readonly files: readonly HubFile[];
-  readonly #parts: Parts;
+  readonly #parts: Parts & { talk: Talk };
   readonly #byPath: ReadonlyMap<string, HubFile>;
 
-  constructor(reference: HubReference, parts: Parts & { sha: string; files: readonly HubFile[] }) {
+  constructor(
+    reference: HubReference,
+    parts: Parts & { talk: Talk; sha: string; files: readonly HubFile[] },
+  ) {
     this.type = reference.type;
     this.id = reference.id;
     this.revision = reference.revision;
@@ -196,7 +215,7 @@ class CachedHubRepo implements HubRepo {
   }
 
   async fetch(paths: readonly string[], options: HubFetchOptions = {}): Promise<FileFolder> {
-    const { cache, connection, quiet = false, say } = this.#parts;
+    const { cache, connection, quiet = false, say, talk } = this.#parts;
     const files = [...new Set(paths)].map((path) => this.#find(path));
     if (connection.offline !== undefined) {
       const missing: string[] = [];
@@ -205,22 +224,24 @@ class CachedHubRepo implements HubRepo {
       }
       if (missing.length > 0) throw this.#missing(missing);
     }
-    let progress: ReturnType<typeof startProgress> | undefined;
+    const showProgress = (done: number, total: number) => {
+      const label = `download ${this.#name}`;
+      talk.progress ??= startProgress({ label, total, initial: done, unit: "bytes" });
+      talk.progress.update(done);
+    };
+    const onProgress = options.onProgress ?? (quiet ? undefined : showProgress);
     try {
       await downloadFiles(files, {
         connection,
         cache,
         reference: this.#atCommit,
-        say: (line) => progress === undefined ? say(line) : progress.log(line),
+        say,
         signal: options.signal,
-        onProgress: options.onProgress ?? ((done, total) => {
-          const label = `download ${this.#name}`;
-          progress ??= startProgress({ label, total, initial: done, unit: "bytes", quiet });
-          progress.update(done);
-        }),
+        ...(onProgress === undefined ? {} : { onProgress }),
       });
     } finally {
-      progress?.stop();
+      talk.progress?.stop();
+      talk.progress = undefined;
     }
     // Only now: until it is complete, the branch means what was complete before.
     await cache.writeRef(this.revision, this.sha);
