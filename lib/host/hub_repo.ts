@@ -19,7 +19,7 @@ import {
 import { openRemote } from "../datasets/hub/remote_source.ts";
 import type { HubFetchOptions, HubFile, HubReference, HubRepo } from "../datasets/hub/repo.ts";
 import type { ByteSource, FileFolder } from "../format/byte_source.ts";
-import { openFile, openFileFolder, stat } from "./files.ts";
+import { filesBelow, openFile, openFileFolder, stat } from "./files.ts";
 import { CachedRepo } from "./hub_cache.ts";
 import { downloadFiles } from "./hub_download.ts";
 import { connectToHub, type HubEnvironment, readHubEnvironment } from "./hub_env.ts";
@@ -137,7 +137,7 @@ async function cachedFiles(cache: CachedRepo, sha: string): Promise<HubFile[] | 
   const snapshot = cache.snapshotPath(sha);
   if (!(await stat(snapshot))?.isDirectory) return undefined;
   const files: HubFile[] = [];
-  for (const path of await filesBelow(snapshot)) {
+  for (const { path } of await filesBelow(snapshot)) {
     const info = await stat(`${snapshot}/${path}`);
     if (info?.isFile) {
       files.push({ path, sizeBytes: info.size, checksum: await checksumOf(`${snapshot}/${path}`) });
@@ -156,15 +156,6 @@ async function checksumOf(path: string): Promise<HubFile["checksum"]> {
   const buffer = new Uint8Array(1024 * 1024);
   for (let count; (count = await file.read(buffer)) !== null;) hash.update(buffer.subarray(0, count));
   return { algorithm: "sha256", hex: hash.digest("hex") };
-}
-
-async function filesBelow(root: string, folder = ""): Promise<string[]> {
-  const found: string[] = [];
-  for await (const { name, isDirectory } of Deno.readDir(`${root}/${folder}`)) {
-    if (isDirectory) found.push(...await filesBelow(root, `${folder}${name}/`));
-    else found.push(folder + name);
-  }
-  return found;
 }
 
 class CachedHubRepo implements HubRepo {

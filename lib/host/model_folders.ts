@@ -16,7 +16,8 @@ import { openFileFolder, stat } from "./files.ts";
 import { type HubEnvironment, readHubEnvironment } from "./hub_env.ts";
 import { openHubRepo } from "./hub_repo.ts";
 
-const EMBEDDED_PREFIX = "embedded:";
+/** Names of embedded models begin so. */
+export const EMBEDDED_PREFIX = "embedded:";
 const EMBEDDED = ["siglip", "llama", "captioner"] as const;
 
 /** Default encoder and decoder of the embedded pipeline. */

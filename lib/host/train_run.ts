@@ -208,6 +208,9 @@ async function fingerprintOf(
     dataset: _10,
     autotune: _11,
     json: _12,
+    pushToHub: _13,
+    modelId: _14,
+    hubPrivateRepo: _15,
     ...numbers
   } = rest;
   const sorted = Object.entries(numbers).filter(([, value]) => value !== undefined).sort(([a], [b]) =>
