@@ -77,3 +77,41 @@ export async function inTemporaryFolder(run: (folder: string) => Promise<void>):
     await Deno.remove(folder, { recursive: true });
   }
 }
+
+/** Runs a script of the project as a process of its own, with no variables but the given ones and what Deno needs. */
+export async function runTaskScript(
+  script: string,
+  args: readonly string[],
+  env: Record<string, string>,
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  const { code, stdout, stderr } = await spawnScript(script, args, env).output();
+  const decoder = new TextDecoder();
+  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+/** Starts a script of the project; see {@linkcode runTaskScript}. */
+export function spawnScript(
+  script: string,
+  args: readonly string[],
+  env: Record<string, string>,
+): Deno.Command {
+  const keep = [
+    "PATH",
+    "HOME",
+    "DENO_DIR",
+    "TMPDIR",
+    "SystemRoot",
+    "LD_LIBRARY_PATH",
+    "VK_ICD_FILENAMES",
+    "VK_DRIVER_FILES",
+  ];
+  const kept = keep.flatMap((name) => Deno.env.has(name) ? [[name, Deno.env.get(name)!]] : []);
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", script, ...args],
+    cwd: new URL("../../", import.meta.url),
+    clearEnv: true,
+    env: { ...Object.fromEntries(kept), NO_COLOR: "1", ...env },
+    stdout: "piped",
+    stderr: "piped",
+  });
+}

@@ -52,14 +52,22 @@ export interface HubRequest extends Omit<RequestInit, "signal"> {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** A body, piece by piece. Whoever does not read it to its end calls `return`, as `for await` does. */
+export interface HubBody extends AsyncIterableIterator<Uint8Array<ArrayBuffer>, void, void> {
+  /** The next piece. @throws {TransientError} If the connection breaks or stalls */
+  next(): Promise<IteratorResult<Uint8Array<ArrayBuffer>, void>>;
+  /** Ends the connection. */
+  return(): Promise<IteratorResult<Uint8Array<ArrayBuffer>, void>>;
+}
+
 /** An answer whose body is read piece by piece. */
 export interface HubAnswer {
   /** 2xx. */
   readonly status: number;
   /** Its headers. */
   readonly headers: Headers;
-  /** Its pieces. @throws {TransientError} If the connection breaks or stalls */
-  readonly body: AsyncGenerator<Uint8Array<ArrayBuffer>, void, void>;
+  /** Its pieces. */
+  readonly body: HubBody;
 }
 
 /** A Hub, and how it is spoken to. */
@@ -199,7 +207,7 @@ export class HubConnection {
     });
   }
 
-  async #messageOf(response: Response, body: HubAnswer["body"]): Promise<string> {
+  async #messageOf(response: Response, body: HubBody): Promise<string> {
     let text = response.headers.get("x-error-message") ?? "";
     try {
       const bytes = await collect(body, 64_000, "read");
@@ -247,30 +255,35 @@ class Patience {
   }
 }
 
-async function* pieces(
-  response: Response,
-  patience: Patience,
-  signal: AbortSignal | undefined,
-): HubAnswer["body"] {
-  if (response.body === null) return;
-  const reader = response.body.getReader();
-  try {
-    for (;;) {
-      const { done, value } = await patience.during(reader.read());
-      if (done) return;
-      yield value;
-    }
-  } catch (error) {
-    signal?.throwIfAborted();
-    const why = patience.isOver ? "nothing more came" : redact(describeError(error));
-    throw new TransientError(`the connection broke: ${why}`, { cause: error });
-  } finally {
-    await reader.cancel().catch(() => {}); // it may be broken already
-  }
+/** A body under the clock. No generator: `return` must end the connection of one that was never begun, too. */
+function pieces(response: Response, patience: Patience, signal: AbortSignal | undefined): HubBody {
+  const reader = response.body?.getReader();
+  const end = { done: true, value: undefined } as const;
+  return {
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+    async next() {
+      if (reader === undefined) return end;
+      try {
+        const { done, value } = await patience.during(reader.read());
+        return done ? end : { done, value };
+      } catch (error) {
+        await reader.cancel().catch(() => {}); // it may be broken already
+        signal?.throwIfAborted();
+        const why = patience.isOver ? "nothing more came" : redact(describeError(error));
+        throw new TransientError(`the connection broke: ${why}`, { cause: error });
+      }
+    },
+    async return() {
+      await reader?.cancel().catch(() => {});
+      return end;
+    },
+  };
 }
 
 async function collect(
-  body: HubAnswer["body"],
+  body: HubBody,
   maxBytes: number,
   what: string,
 ): Promise<Uint8Array<ArrayBuffer>> {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { HubAnswer, HubConnection } from "./connection.ts";
+import type { HubBody, HubConnection } from "./connection.ts";
 import { HubError } from "./hub_error.ts";
 import { TransientError } from "./retry.ts";
 
@@ -52,7 +52,7 @@ export async function* readRange(
   const end = options.end ?? file.sizeBytes;
   const failures = { count: 0 };
   let position = options.start ?? 0, countedFrom = position;
-  let body: HubAnswer["body"] | undefined;
+  let body: HubBody | undefined;
   const nextPiece = async () => {
     try {
       // A body that broke is dropped below, and the next attempt asks for the rest.
@@ -88,7 +88,7 @@ async function openRange(
   connection: HubConnection,
   file: RemoteFile,
   options: RangeOptions & { start: number; end: number },
-): Promise<HubAnswer["body"]> {
+): Promise<HubBody> {
   const { start, end, maxSkipBytes = Infinity, version, signal } = options;
   const isWhole = start === 0 && end === file.sizeBytes;
   const answer = await connection.send(file.url, {
@@ -141,7 +141,11 @@ function checkVersion(headers: Headers, file: RemoteFile, version: RangeOptions[
 }
 
 /** Bytes `start` to `end` of a body that begins at 0. */
-async function* part(body: HubAnswer["body"], start: number, end: number): HubAnswer["body"] {
+async function* part(
+  body: HubBody,
+  start: number,
+  end: number,
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
   let position = 0;
   for await (const piece of body) {
     const inside = piece.subarray(Math.max(0, start - position), Math.max(0, end - position));
