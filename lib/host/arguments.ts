@@ -177,7 +177,9 @@ export async function runTask(main: (context: TaskContext) => Promise<number | v
   try {
     code = await main({ handleInterrupt: () => (isHandled = true, stopping.signal) }) ?? EXIT_CODES.ok;
   } catch (error) {
-    code = reportError(error);
+    const isStopped = interruptCode !== undefined && (error as Error)?.name === "AbortError";
+    if (isStopped) console.error("Interrupted; run the same command again to continue");
+    code = isStopped ? EXIT_CODES.interrupted : reportError(error);
   }
   showCursor();
   Deno.exit(interruptCode ?? code);

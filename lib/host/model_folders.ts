@@ -39,9 +39,14 @@ const found = new Map<string, Promise<string>>();
  * Path of a model's folder: `embedded:NAME`, a folder, or a Hub id (`org/name`, `org/name@revision`), whose files are brought
  * into the shared cache if they are not there.
  *
+ * @param reference Names the model
+ * @param options The signal ends a download with an `AbortError`; what is there by then is used the next time
  * @throws {UserError} when there is no such model, or it cannot be had; the message says what to do
  */
-export async function resolveModelFolder(reference: string): Promise<string> {
+export async function resolveModelFolder(
+  reference: string,
+  options: { signal?: AbortSignal } = {},
+): Promise<string> {
   if (reference.startsWith(EMBEDDED_PREFIX)) {
     const name = reference.slice(EMBEDDED_PREFIX.length);
     if ((EMBEDDED as readonly string[]).includes(name)) return projectPath(`data/tiny/${name}`);
@@ -55,7 +60,8 @@ export async function resolveModelFolder(reference: string): Promise<string> {
   if (parseHubReference(reference, "model")?.type === "model") {
     const environment = readHubEnvironment();
     const key = `${environment.endpoint} ${environment.cacheDir} ${environment.offline} ${reference}`;
-    const folder = found.get(key) ?? downloadModel(reference, environment);
+    const folder = found.get(key) ??
+      downloadModel(reference, { environment, ...(options.signal && { signal: options.signal }) });
     found.set(key, folder);
     folder.catch(() => found.delete(key)); // the next call may fare better
     return await folder;
@@ -69,10 +75,14 @@ export async function resolveModelFolder(reference: string): Promise<string> {
 }
 
 /** Path of the snapshot that has a model's files. */
-async function downloadModel(reference: string, environment: HubEnvironment): Promise<string> {
+async function downloadModel(
+  reference: string,
+  options: { environment: HubEnvironment; signal?: AbortSignal },
+): Promise<string> {
+  const { environment, ...fetchOptions } = options;
   let repo: HubRepo;
   try {
-    repo = await openHubRepo(reference, { environment });
+    repo = await openHubRepo(reference, options);
   } catch (error) {
     if (!(error instanceof HubError)) throw error;
     throw new UserError(
@@ -95,7 +105,7 @@ async function downloadModel(reference: string, environment: HubEnvironment): Pr
       }`,
     );
   }
-  const folder = await repo.fetch(paths);
+  const folder = await repo.fetch(paths, fetchOptions);
   const missing = findMissingModelFiles(paths, await indexedFiles(folder));
   if (missing.length > 0) {
     throw new UserError(

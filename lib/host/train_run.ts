@@ -35,7 +35,11 @@ export async function runTraining(
   context: TrainRunContext,
 ): Promise<TrainRunResult> {
   const { say, signal } = context;
-  const models = await openTrainModels({ ...options, unfrozenVisionLayers: options.unfreezeVisionLayers });
+  const models = await openTrainModels({
+    ...options,
+    unfrozenVisionLayers: options.unfreezeVisionLayers,
+    signal,
+  });
   const data = await withProgress(
     context,
     "read data",

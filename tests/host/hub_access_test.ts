@@ -186,6 +186,20 @@ Deno.test("a listing comes in pages, and lies in it are refused", async () => {
   }, { pageSize: 7 });
 });
 
+Deno.test("what cannot fit on the disk is not begun", async () => {
+  await withHub(async (hub, cache) => {
+    hub.create("dataset", "org/huge");
+    const lfs = { oid: "c".repeat(64), size: 9e12 };
+    hub.editPage = () => [{ type: "file", path: "huge.parquet", size: 130, oid: "d".repeat(40), lfs }];
+    const repo = await hubClient(hub, cache).open("datasets/org/huge");
+    await assert.rejects(repo.fetch(["huge.parquet"]), {
+      name: "UserError",
+      message: /^Cannot download 9\.0 TB into ".*": its disk has .* free; .*HF_HUB_CACHE$/,
+    });
+    assert.deepEqual(hub.downloads, []);
+  });
+});
+
 Deno.test("a listing that leads to another origin takes no token there, and one that never ends is ended", async () => {
   await withHub(async (hub, cache) => {
     hub.create("model", "org/m");

@@ -3,7 +3,8 @@ import { downloadFiles } from "../../lib/host/hub_download.ts";
 import { CachedRepo } from "../../lib/host/hub_cache.ts";
 import { connectToHub } from "../../lib/host/hub_env.ts";
 import { FAST, hubClient, inTemporaryFolder, noise, tree } from "../support/hub_client.ts";
-import { type Fault, type HubServer, type HubServerOptions, startHub } from "../support/hub_server.ts";
+import type { Fault } from "../support/hub_faults.ts";
+import { type HubServer, type HubServerOptions, startHub } from "../support/hub_server.ts";
 import { sha256Of } from "../support/hub_store.ts";
 
 const WEIGHTS = noise(300_000);

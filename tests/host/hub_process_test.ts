@@ -146,6 +146,63 @@ Deno.test("training starts from nothing but a Hub, pushes its captioner there, a
   });
 });
 
+Deno.test("a model that cannot be used is refused by what it has", async () => {
+  await inTemporaryFolder(async (folder) => {
+    await using hub = startHub();
+    const index = JSON.stringify({
+      weight_map: { a: "model-00001-of-00002.safetensors", b: "part-b.safetensors" },
+    });
+    const shards = { "model.safetensors.index.json": index, "model-00001-of-00002.safetensors": noise(900) };
+    const cases: [string, Record<string, string | Uint8Array<ArrayBuffer>>, RegExp][] = [
+      [
+        "pickled",
+        { "config.json": "{}", "pytorch_model.bin": "x" },
+        /only there as "pytorch_model\.bin".*safetensors/,
+      ],
+      [
+        "empty",
+        { "notes.md": "x" },
+        /no config\.json and no \*\.safetensors, found "\.gitattributes", "notes\.md"/,
+      ],
+      ["weights", { "model.safetensors": noise(500) }, /it lacks "config\.json" at [0-9a-f]{8}/],
+      [
+        "sharded",
+        { "config.json": "{}", ...shards },
+        /it lacks "model-00002-of-00002\.safetensors", "part-b\.safetensors"/,
+      ],
+    ];
+    for (const [name, files, message] of cases) {
+      hub.commit(hub.create("model", `org/${name}`), files);
+      const args = ["--encoder-model", `org/${name}`, "--save-dir", `${folder}/runs`];
+      const { code, stderr } = await runTaskScript("tasks/train.ts", args, hub.environment(folder));
+      assert.equal(code, 1);
+      assert.match(stderr, message);
+    }
+    assert.ok(!hub.downloads.some(({ path }) => path.includes("pytorch_model")));
+  });
+});
+
+Deno.test("Ctrl-C during the download of a model ends it at once and keeps what is there", async () => {
+  await inTemporaryFolder(async (folder) => {
+    await using hub = startHub();
+    await pushTiny(hub);
+    hub.fault = ({ origin }) =>
+      origin === "cdn" ? { kind: "slow", chunkBytes: 40_000, delayMs: 20 } : undefined;
+    const env = hub.environment(`${folder}/home`);
+    const child = spawnScript("tasks/train.ts", [...TRAIN, "--save-dir", `${folder}/runs`], env).spawn();
+    while (hub.requests.every(({ origin }) => origin !== "cdn")) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    child.kill("SIGINT");
+    const { code, stderr } = await child.output();
+    assert.equal(code, 130);
+    assert.match(new TextDecoder().decode(stderr), /Interrupted; run the same command again to continue/);
+    const kept = Object.entries(tree(`${folder}/home`)).filter(([path]) => path.endsWith(".incomplete"));
+    assert.ok(kept.length === 1 && Number(kept[0]![1]) > 0, JSON.stringify(kept));
+  });
+});
+
 Deno.test("a push that fails keeps the run, says how to push again, and is an error", async () => {
   await inTemporaryFolder(async (folder) => {
     await using hub = startHub({ tokens: { [TOKEN]: "ada" } });

@@ -3,6 +3,7 @@
  * misbehaves on demand.
  */
 
+import { type Fault, spoil } from "./hub_faults.ts";
 import { type Content, HubStore, sha256Of, type StoredFile, type StoredRepo } from "./hub_store.ts";
 
 /** A request as it came. */
@@ -14,19 +15,6 @@ export interface SeenRequest {
   path: string;
   headers: Headers;
 }
-
-/** How an answer with a file's bytes goes wrong. */
-export type Fault =
-  | { kind: "cut"; afterBytes: number } // the connection breaks
-  | { kind: "short"; afterBytes: number } // the body ends early, and nothing says so
-  | { kind: "stall"; afterBytes: number } // nothing more comes
-  | { kind: "flip"; at: number } // a byte is another
-  | { kind: "noRange" } // the whole file comes
-  | { kind: "wrongRange" } // another part comes
-  | { kind: "length"; bytes: number } // the file has another length there
-  | { kind: "version"; etag: string } // the file is another one there
-  | { kind: "slow"; chunkBytes: number; delayMs: number }
-  | { kind: "status"; status: number; headers?: Record<string, string>; message?: string };
 
 /** Options of {@linkcode startHub}. */
 export interface HubServerOptions {
@@ -74,7 +62,9 @@ export class HubServer extends HubStore implements AsyncDisposable {
             ? Response.json({ error: fault.message ?? "a fault" }, fault)
             : await answer(fault?.kind === "noRange" ? withoutRange(request) : request);
           this.afterAnswer(seen);
-          return fault === undefined || fault.kind === "status" ? response : this.#spoil(response, fault);
+          return fault === undefined || fault.kind === "status"
+            ? response
+            : spoil(response, fault, this.#stalled.signal);
         },
       );
       this.#servers.push(server);
@@ -296,62 +286,6 @@ export class HubServer extends HubStore implements AsyncDisposable {
     this.large.set(oid, whole);
     return new Response(null);
   }
-
-  /** Makes a good answer bad. */
-  async #spoil(response: Response, fault: Exclude<Fault, { kind: "status" }>): Promise<Response> {
-    if (response.body === null) return response; // a redirect: the fault is for the bytes
-    const headers = new Headers(response.headers);
-    const whole = new Uint8Array(await response.arrayBuffer());
-    const answer = (body: BodyInit, status = response.status) => new Response(body, { status, headers });
-    switch (fault.kind) {
-      case "noRange":
-        return answer(whole);
-      case "flip":
-        if (fault.at < whole.length) whole[fault.at]! ^= 1;
-        return answer(whole);
-      case "length":
-        headers.delete("content-range");
-        return answer(new Uint8Array(fault.bytes), 200);
-      case "version":
-        headers.set("etag", fault.etag);
-        return answer(whole);
-      case "wrongRange":
-        headers.set("content-range", `bytes 0-${whole.length - 1}/${whole.length}`);
-        return answer(whole, 206);
-      case "slow":
-        return answer(slowly(whole, fault));
-      case "cut":
-      case "stall":
-        return answer(this.#broken(whole.subarray(0, fault.afterBytes), fault.kind));
-      default:
-        headers.delete("content-length");
-        return answer(
-          new ReadableStream({
-            start(controller) {
-              controller.enqueue(whole.subarray(0, fault.afterBytes));
-              controller.close();
-            },
-          }),
-        );
-    }
-  }
-
-  #broken(bytes: Uint8Array, kind: "cut" | "stall"): ReadableStream<Uint8Array> {
-    const { signal } = this.#stalled;
-    let isSent = false;
-    return new ReadableStream({
-      async pull(controller) {
-        if (!isSent && bytes.length > 0) {
-          controller.enqueue(bytes);
-          isSent = true;
-          return;
-        }
-        if (kind === "stall") await new Promise((resolve) => signal.addEventListener("abort", resolve));
-        else await new Promise((resolve) => setTimeout(resolve, 5)); // lets the bytes go out
-        controller.error(new Error("broken on purpose"));
-      },
-    });
-  }
 }
 
 /** Starts a Hub; disposing ends it. */
@@ -406,19 +340,5 @@ function sendBytes(
   return new Response(bytes.subarray(start, end), {
     status: 206,
     headers: { ...headers, "content-range": `bytes ${start}-${end - 1}/${bytes.length}` },
-  });
-}
-
-function slowly(
-  bytes: Uint8Array,
-  { chunkBytes, delayMs }: { chunkBytes: number; delayMs: number },
-): ReadableStream<Uint8Array> {
-  let sent = 0;
-  return new ReadableStream({
-    async pull(controller) {
-      await new Promise((resolve) => setTimeout(resolve, delayMs));
-      if (sent >= bytes.length) return controller.close();
-      controller.enqueue(bytes.subarray(sent, sent += chunkBytes));
-    },
   });
 }
