@@ -95,8 +95,10 @@ async function pushTiny(hub: ReturnType<typeof startHub>): Promise<void> {
   }
 }
 
+const HUB_MODELS = ["--encoder-model", "org/tiny-siglip", "--decoder-model", "org/tiny-llama"];
+const EMBEDDED_MODELS = ["--encoder-model", "embedded:siglip", "--decoder-model", "embedded:llama"];
 const TRAIN = [
-  ["--encoder-model", "org/tiny-siglip", "--decoder-model", "org/tiny-llama", "--max-steps", "2"],
+  ["--max-steps", "2"],
   [
     "--batch-size",
     "2",
@@ -116,7 +118,11 @@ Deno.test("training starts from nothing but a Hub, pushes its captioner there, a
     await pushTiny(hub);
     const dirs = ["--save-dir", `${folder}/runs`, "--cache-dir", `${folder}/features`];
     const env = hub.environment(`${folder}/home`, { HF_TOKEN: TOKEN });
-    const trained = await runTaskScript("tasks/train.ts", [...TRAIN, ...dirs, "--push-to-hub"], env);
+    const trained = await runTaskScript(
+      "tasks/train.ts",
+      [...TRAIN, ...HUB_MODELS, ...dirs, "--push-to-hub"],
+      env,
+    );
     assert.equal(trained.code, 0, trained.stderr);
     const { path, step } = JSON.parse(trained.stdout);
     assert.equal(step, 2);
@@ -189,7 +195,11 @@ Deno.test("Ctrl-C during the download of a model ends it at once and keeps what 
     hub.fault = ({ origin }) =>
       origin === "cdn" ? { kind: "slow", chunkBytes: 40_000, delayMs: 20 } : undefined;
     const env = hub.environment(`${folder}/home`);
-    const child = spawnScript("tasks/train.ts", [...TRAIN, "--save-dir", `${folder}/runs`], env).spawn();
+    const child = spawnScript(
+      "tasks/train.ts",
+      [...TRAIN, ...HUB_MODELS, "--save-dir", `${folder}/runs`],
+      env,
+    ).spawn();
     while (hub.requests.every(({ origin }) => origin !== "cdn")) {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
@@ -207,7 +217,7 @@ Deno.test("a push that fails keeps the run, says how to push again, and is an er
   await inTemporaryFolder(async (folder) => {
     await using hub = startHub({ tokens: { [TOKEN]: "ada" } });
     const dirs = ["--save-dir", `${folder}/runs`, "--cache-dir", `${folder}/features`];
-    const args = [...TRAIN.slice(4), ...dirs, "--push-to-hub", "--model-id", "ada/mine"];
+    const args = [...TRAIN, ...EMBEDDED_MODELS, ...dirs, "--push-to-hub", "--model-id", "ada/mine"];
     const without = await runTaskScript("tasks/train.ts", args, hub.environment(`${folder}/home`));
     assert.equal(without.code, 1);
     assert.match(without.stderr, /without a token/);

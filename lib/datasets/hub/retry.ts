@@ -55,7 +55,7 @@ export function parseRetryAfter(header: string | null, nowMs: number): number | 
   const text = header.trim();
   if (/^\d+(\.\d+)?$/.test(text)) return Number(text) * 1000;
   // Only the dates of HTTP: Date.parse takes much that is none.
-  const dateMs = /^[A-Z][a-z]{2},? /.test(text) ? Date.parse(text) : NaN;
+  const dateMs = /^[A-Z][a-z]{2,8}, \d/.test(text) ? Date.parse(text) : NaN;
   return Number.isNaN(dateMs) ? undefined : Math.max(0, dateMs - nowMs);
 }
 
