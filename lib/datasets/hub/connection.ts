@@ -5,6 +5,7 @@
  */
 
 import { describeError } from "../../base/errors.ts";
+import { collectBody, type HubBody, Patience, readPieces } from "./body.ts";
 import { explainRefusal, HubError, HubOfflineError, HubUnreachableError, redact } from "./hub_error.ts";
 import {
   DEFAULT_RETRY,
@@ -50,14 +51,6 @@ export interface HubRequest extends Omit<RequestInit, "signal"> {
   readonly pageUrl?: string;
   /** Ends it with an `AbortError`. */
   readonly signal?: AbortSignal | undefined;
-}
-
-/** A body, piece by piece. Whoever does not read it to its end calls `return`, as `for await` does. */
-export interface HubBody extends AsyncIterableIterator<Uint8Array<ArrayBuffer>, void, void> {
-  /** The next piece. @throws {TransientError} If the connection breaks or stalls */
-  next(): Promise<IteratorResult<Uint8Array<ArrayBuffer>, void>>;
-  /** Ends the connection. */
-  return(): Promise<IteratorResult<Uint8Array<ArrayBuffer>, void>>;
 }
 
 /** An answer whose body is read piece by piece. */
@@ -129,7 +122,7 @@ export class HubConnection {
         { cause: error },
       );
     }
-    const body = pieces(response, patience, signal);
+    const body = readPieces(response, patience, signal);
     if (response.ok) return { status: response.status, headers: response.headers, body };
     const message = await this.#messageOf(response, body);
     if (isTransientStatus(response.status)) {
@@ -194,7 +187,7 @@ export class HubConnection {
     return await this.repeat(request, async () => {
       try {
         const { status, headers, body } = await this.send(url, rest);
-        const bytes = await collect(body, MAX_ANSWER_BYTES, rest.what);
+        const bytes = await collectBody(body, MAX_ANSWER_BYTES, rest.what);
         return new Response(status === 204 ? null : bytes, { status, headers });
       } catch (error) {
         if (!(error instanceof TransientError) || canRepeat) throw error;
@@ -210,7 +203,7 @@ export class HubConnection {
   async #messageOf(response: Response, body: HubBody): Promise<string> {
     let text = response.headers.get("x-error-message") ?? "";
     try {
-      const bytes = await collect(body, 64_000, "read");
+      const bytes = await collectBody(body, 64_000, "read");
       if (/json/.test(response.headers.get("content-type") ?? "")) {
         const { error } = JSON.parse(new TextDecoder().decode(bytes)) as { error?: unknown };
         if (typeof error === "string") text = error;
@@ -227,76 +220,6 @@ function sendingTimeMs(body: RequestInit["body"]): number {
   if (body === undefined || body === null) return 0;
   const sizeBytes = body instanceof Blob ? body.size : typeof body === "string" ? body.length : 0;
   return 60_000 + sizeBytes / MIN_UPLOAD_BYTES_PER_MS;
-}
-
-/** Ends a request when nothing has come for too long, or its owner wants it ended. */
-class Patience {
-  readonly #timeoutMs: number;
-  readonly #over = new AbortController();
-  readonly signal: AbortSignal;
-
-  constructor(timeoutMs: number, signal: AbortSignal | undefined) {
-    this.#timeoutMs = timeoutMs;
-    this.signal = signal === undefined ? this.#over.signal : AbortSignal.any([this.#over.signal, signal]);
-  }
-
-  get isOver(): boolean {
-    return this.#over.signal.aborted;
-  }
-
-  /** Waits for something, at most for the timeout and what is added to it. */
-  async during<T>(promise: Promise<T>, extraMs = 0): Promise<T> {
-    const timer = setTimeout(() => this.#over.abort(), this.#timeoutMs + extraMs);
-    try {
-      return await promise;
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-}
-
-/** A body under the clock. No generator: `return` must end the connection of one that was never begun, too. */
-function pieces(response: Response, patience: Patience, signal: AbortSignal | undefined): HubBody {
-  const reader = response.body?.getReader();
-  const end = { done: true, value: undefined } as const;
-  return {
-    [Symbol.asyncIterator]() {
-      return this;
-    },
-    async next() {
-      if (reader === undefined) return end;
-      try {
-        const { done, value } = await patience.during(reader.read());
-        return done ? end : { done, value };
-      } catch (error) {
-        await reader.cancel().catch(() => {}); // it may be broken already
-        signal?.throwIfAborted();
-        const why = patience.isOver ? "nothing more came" : redact(describeError(error));
-        throw new TransientError(`the connection broke: ${why}`, { cause: error });
-      }
-    },
-    async return() {
-      await reader?.cancel().catch(() => {});
-      return end;
-    },
-  };
-}
-
-async function collect(
-  body: HubBody,
-  maxBytes: number,
-  what: string,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const parts: Uint8Array<ArrayBuffer>[] = [];
-  let size = 0;
-  for await (const part of body) {
-    size += part.length;
-    if (size > maxBytes) {
-      throw new HubError(`Cannot ${what}: the answer is longer than ${maxBytes} bytes`);
-    }
-    parts.push(part);
-  }
-  return new Uint8Array(await new Blob(parts).arrayBuffer());
 }
 
 /** Waits; ends with the signal's reason. */

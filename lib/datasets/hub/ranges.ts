@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { HubBody, HubConnection } from "./connection.ts";
+import type { HubBody } from "./body.ts";
+import type { HubConnection } from "./connection.ts";
 import { HubError } from "./hub_error.ts";
 import { TransientError } from "./retry.ts";
 
