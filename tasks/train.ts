@@ -12,15 +12,18 @@
 
 import { EXIT_CODES, runTask } from "../lib/host/arguments.ts";
 import { parseTrainArguments } from "../lib/host/train_command.ts";
+import { preparePush } from "../lib/host/train_push.ts";
 import { runTraining } from "../lib/host/train_run.ts";
 import { describeResult, resultToJson } from "../lib/host/train_summary.ts";
 
 await runTask(async ({ handleInterrupt }) => {
   const options = await parseTrainArguments(Deno.args, Deno.env.toObject());
+  const push = await preparePush(options);
   const result = await runTraining(options, {
     signal: handleInterrupt(),
     say: (line) => console.error(line),
   });
   console.log(options.json ? resultToJson(result) : describeResult(result));
-  return result.ended === "interrupted" ? EXIT_CODES.interrupted : EXIT_CODES.ok;
+  if (result.ended === "interrupted") return EXIT_CODES.interrupted;
+  return await push?.(result.path) ?? EXIT_CODES.ok;
 });

@@ -9,6 +9,7 @@
 
 import { EXIT_CODES, runTask } from "../lib/host/arguments.ts";
 import { parseTrainArguments } from "../lib/host/train_command.ts";
+import { preparePush } from "../lib/host/train_push.ts";
 import { runTraining } from "../lib/host/train_run.ts";
 import { describeResult, resultToJson } from "../lib/host/train_summary.ts";
 
@@ -31,10 +32,12 @@ const QUICK = [
 await runTask(async ({ handleInterrupt }) => {
   // A flag given twice counts as given last.
   const options = await parseTrainArguments([...QUICK, ...Deno.args]);
+  const push = await preparePush(options);
   const result = await runTraining(options, {
     signal: handleInterrupt(),
     say: (line) => console.error(line),
   });
   console.log(options.json ? resultToJson(result) : describeResult(result));
-  return result.ended === "interrupted" ? EXIT_CODES.interrupted : EXIT_CODES.ok;
+  if (result.ended === "interrupted") return EXIT_CODES.interrupted;
+  return await push?.(result.path) ?? EXIT_CODES.ok;
 });

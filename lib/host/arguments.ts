@@ -11,7 +11,7 @@ import { describeError, suggest, UserError } from "../base/errors.ts";
 import { describeJson, type JsonObject, type JsonValue } from "../format/json.ts";
 import { showCursor } from "./terminal.ts";
 
-export { Command, Option } from "@commander-js/extra-typings";
+export { Argument, Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 
 /** Exit codes of every task. */
 export const EXIT_CODES = { ok: 0, error: 1, usage: 2, interrupted: 130, terminated: 143 } as const;
@@ -177,7 +177,9 @@ export async function runTask(main: (context: TaskContext) => Promise<number | v
   try {
     code = await main({ handleInterrupt: () => (isHandled = true, stopping.signal) }) ?? EXIT_CODES.ok;
   } catch (error) {
-    code = reportError(error);
+    const isStopped = interruptCode !== undefined && (error as Error)?.name === "AbortError";
+    if (isStopped) console.error("Interrupted; run the same command again to continue");
+    code = isStopped ? EXIT_CODES.interrupted : reportError(error);
   }
   showCursor();
   Deno.exit(interruptCode ?? code);

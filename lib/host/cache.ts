@@ -147,6 +147,12 @@ export class FeatureCache {
   }
 }
 
+/** Arrays and bytes in the cache of a folder, which need not be there. */
+export async function measureFeatureCache(folder: string): Promise<{ count: number; sizeBytes: number }> {
+  const blobs = (await stat(folder))?.isDirectory ? await listBlobs(folder) : [];
+  return { count: blobs.length, sizeBytes: blobs.reduce((sum, blob) => sum + blob.sizeBytes, 0) };
+}
+
 function encodeBlob(values: Float32Array): Uint8Array {
   const blob = new Uint8Array(HEADER_BYTES + values.byteLength);
   blob.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), HEADER_BYTES);

@@ -89,7 +89,7 @@ export class Captioner implements Disposable {
   }
 
   /**
-   * Loads a captioner: a run folder of `deno task train`, or `embedded:captioner`.
+   * Loads a captioner: a run folder of `deno task train`, a Hub id, or `embedded:captioner`.
    *
    * @throws {UserError} when there is no such model
    * @throws {RangeError | SyntaxError | TypeError} when a file is missing, damaged or does not fit; the message names it

@@ -180,6 +180,19 @@ export async function stat(path: string): Promise<Deno.FileInfo | undefined> {
   }
 }
 
+/** Every file and link below a folder, by path relative to it with `/`; none where there is no folder. Links are not followed. */
+export async function filesBelow(root: string, below = ""): Promise<{ path: string; isSymlink: boolean }[]> {
+  const found: { path: string; isSymlink: boolean }[] = [];
+  const folder = `${root}/${below}`;
+  if (!(await stat(folder))?.isDirectory) return found;
+  for await (const { name, isDirectory, isSymlink } of Deno.readDir(folder)) {
+    const path = below + name;
+    if (isDirectory) found.push(...await filesBelow(root, `${path}/`));
+    else found.push({ path, isSymlink });
+  }
+  return found;
+}
+
 async function writeAndFlush(path: string, content: FileContent, options: AtomicOptions): Promise<void> {
   const file = await (options.create ?? createFile)(path);
   try {
@@ -208,7 +221,8 @@ async function flushFolder(path: string): Promise<void> {
   await folder.sync();
 }
 
-async function removeIfThere(path: string): Promise<void> {
+/** Removes a file or folder, whatever is below it, if it is there. */
+export async function removeIfThere(path: string): Promise<void> {
   try {
     await Deno.remove(path, { recursive: true });
   } catch (error) {

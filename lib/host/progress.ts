@@ -5,7 +5,7 @@
  */
 
 import cliProgress from "cli-progress";
-import { formatDuration, isSwitchedOn } from "./terminal.ts";
+import { formatBytes, formatDuration, isSwitchedOn } from "./terminal.ts";
 
 /** Options of {@linkcode startProgress}. */
 export interface ProgressOptions {
@@ -19,6 +19,12 @@ export interface ProgressOptions {
    * @default {0}
    */
   initial?: number;
+  /**
+   * What the units are: things that are counted, or bytes, shown as sizes.
+   *
+   * @default {"count"}
+   */
+  unit?: "count" | "bytes";
   /**
    * Shows nothing but what is logged.
    *
@@ -82,6 +88,8 @@ function startBar(
     barCompleteChar: "█",
     barIncompleteChar: "░",
     hideCursor: true,
+    formatValue: (value: number, _options: unknown, type: string) =>
+      type === "value" || type === "total" ? formatAmount(value, options) : String(value),
     stream: barStream(write),
     // A bar erased by a logged line comes back at once, even if nothing has changed.
     forceRedraw: true,
@@ -138,12 +146,17 @@ function startLines(
   return {
     update(done, tokens = {}) {
       const text = describe({ ...tokens, ...remaining(done) });
-      pending = `${options.label} ${done}/${options.total}${text === "" ? "" : ` ${text}`}\n`;
+      const amount = `${formatAmount(done, options)}/${formatAmount(options.total, options)}`;
+      pending = `${options.label} ${amount}${text === "" ? "" : ` ${text}`}\n`;
       if (now() - shownMs >= (options.lineIntervalMs ?? 5000)) show();
     },
     log: (line) => write(`${line}\n`),
     stop: show,
   };
+}
+
+function formatAmount(value: number, { unit }: ProgressOptions): string {
+  return unit === "bytes" ? formatBytes(value) : String(value);
 }
 
 /** The time left at the mean speed so far, once there is one. */

@@ -17,6 +17,7 @@ import {
 } from "./arguments.ts";
 import { PRESET_NAMES, PRESETS } from "../models/presets.ts";
 import type { TrainRunOptions } from "./train_options.ts";
+import { addPushOptions, readPushOptions } from "./train_push.ts";
 import { DEVICES } from "./train_session.ts";
 import { AUTOTUNE } from "./tuning.ts";
 
@@ -154,6 +155,7 @@ export async function parseTrainArguments(
     )
     .option("--json", "print the result as one JSON object", false)
     .option("--config <file>", "JSON with options; the command line wins");
+  addPushOptions(command);
   command.parse(args as string[], { from: "user" });
   const { config } = command.opts();
   // What is applied first wins: each fills only what is still at its default.
@@ -179,6 +181,7 @@ export async function parseTrainArguments(
   }
   return {
     ...rest,
+    ...readPushOptions(command),
     lora: {
       rank: loraR,
       alpha: loraAlpha,

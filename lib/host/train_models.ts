@@ -57,6 +57,8 @@ export interface TrainModelOptions {
   appendEos: boolean;
   /** Of start values. */
   seed: number;
+  /** Ends downloads with an `AbortError`. */
+  signal?: AbortSignal;
 }
 
 /** Opened models; nothing is on the GPU yet. */
@@ -90,17 +92,18 @@ export interface TrainModels {
  * @throws {RangeError | SyntaxError | TypeError} If a file is missing, damaged, or they do not fit together
  */
 export async function openTrainModels(options: TrainModelOptions): Promise<TrainModels> {
+  const resolve = (reference: string) => resolveModelFolder(reference, options);
   const base = options.baseModel === undefined
     ? undefined
-    : await openFileFolder(await resolveModelFolder(options.baseModel));
+    : await openFileFolder(await resolve(options.baseModel));
   const shape = base === undefined ? undefined : await readCaptionerConfig(base);
   const adapter = options.adapter === undefined
     ? undefined
-    : await openAdapter(await openFileFolder(await resolveModelFolder(options.adapter)));
-  const encoder = { reference: await lasting(shape?.encoder.reference ?? options.encoderModel) };
-  const decoder = { reference: await lasting(shape?.decoder.reference ?? options.decoderModel) };
-  const encoderFolder = await openFileFolder(await resolveModelFolder(encoder.reference));
-  const decoderFolder = await openFileFolder(await resolveModelFolder(decoder.reference));
+    : await openAdapter(await openFileFolder(await resolve(options.adapter)));
+  const encoder = { reference: await lasting(shape?.encoder.reference ?? options.encoderModel, resolve) };
+  const decoder = { reference: await lasting(shape?.decoder.reference ?? options.decoderModel, resolve) };
+  const encoderFolder = await openFileFolder(await resolve(encoder.reference));
+  const decoderFolder = await openFileFolder(await resolve(decoder.reference));
   const decoderConfig = await openDecoderConfig(decoderFolder);
   const targetModules = options.lora.targetModules ?? defaultLoraTargets(decoderConfig.family);
   const settings: CaptionerFolderConfig = {
@@ -123,7 +126,7 @@ export async function openTrainModels(options: TrainModelOptions): Promise<Train
     unfrozenVisionLayers: settings.unfrozenVisionLayers,
   };
   const extractorFolder = options.featureExtractorModel !== undefined
-    ? await openFileFolder(await resolveModelFolder(options.featureExtractorModel))
+    ? await openFileFolder(await resolve(options.featureExtractorModel))
     : base ?? encoderFolder;
   const copies = new Map<string, string>();
   for (
@@ -192,8 +195,8 @@ function loraOfAdapter({ config }: Adapter, dropout: number): LoraConfig {
 }
 
 /** A reference that means the same from another working folder. */
-async function lasting(reference: string): Promise<string> {
-  const folder = await resolveModelFolder(reference);
+async function lasting(reference: string, resolve: typeof resolveModelFolder): Promise<string> {
+  const folder = await resolve(reference);
   return folder === reference ? await Deno.realPath(folder) : reference;
 }
 

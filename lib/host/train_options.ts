@@ -87,6 +87,12 @@ export interface TrainRunOptions {
   maxCacheGb: number;
   /** Empties the feature cache first. */
   pruneCache: boolean;
+  /** Pushes the finished captioner. */
+  pushToHub: boolean;
+  /** Repository to push to. @default {the token's account and the run's name} */
+  modelId?: string;
+  /** Whether a repository that has to be made is private. */
+  hubPrivateRepo: boolean;
   /** Print the result for machines. */
   json: boolean;
   /** When matmul kernels are measured. */

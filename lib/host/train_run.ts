@@ -35,7 +35,11 @@ export async function runTraining(
   context: TrainRunContext,
 ): Promise<TrainRunResult> {
   const { say, signal } = context;
-  const models = await openTrainModels({ ...options, unfrozenVisionLayers: options.unfreezeVisionLayers });
+  const models = await openTrainModels({
+    ...options,
+    unfrozenVisionLayers: options.unfreezeVisionLayers,
+    signal,
+  });
   const data = await withProgress(
     context,
     "read data",
@@ -208,6 +212,9 @@ async function fingerprintOf(
     dataset: _10,
     autotune: _11,
     json: _12,
+    pushToHub: _13,
+    modelId: _14,
+    hubPrivateRepo: _15,
     ...numbers
   } = rest;
   const sorted = Object.entries(numbers).filter(([, value]) => value !== undefined).sort(([a], [b]) =>

@@ -76,3 +76,20 @@ Deno.test("a bar on a terminal shows tokens, lets lines through and leaves the c
   assert.ok(!screen.includes("\x1b7") && !screen.includes("\x1b8"));
   assert.ok(screen.endsWith("\n"));
 });
+
+Deno.test("bytes are shown as sizes, in lines and in the bar", () => {
+  for (const isTerminal of [false, true]) {
+    let shown = "";
+    const progress = startProgress({
+      label: "download",
+      total: 2_500_000,
+      unit: "bytes",
+      isTerminal,
+      write: (text) => shown += text,
+      nowMs: () => 0,
+    });
+    progress.update(1_200_000);
+    progress.stop();
+    assert.match(shown, isTerminal ? /1\.2 MB\/2\.5 MB/ : /^download 1\.2 MB\/2\.5 MB/);
+  }
+});
