@@ -273,7 +273,7 @@ Deno.test("there is no drawer for what has no name", () => {
 
 Deno.test("files, folders and imports are named in snake_case", () => {
   const code = [...filesBelow("lib"), ...filesBelow("tasks"), ...filesBelow("kernels")];
-  assert.deepEqual(code.filter((path) => !/^[a-z0-9_/]+\.(ts|wgsl)$/.test(path)), []);
+  assert.deepEqual(code.filter((path) => !/^[a-z0-9_/]+\.(ts|wgsl|html)$/.test(path)), []);
 });
 
 Deno.test("no path of one machine is written down", () => {
