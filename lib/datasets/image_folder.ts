@@ -4,10 +4,10 @@
  * @module
  */
 
-import { describeError, describeNames, suggest, UserError } from "../base/errors.ts";
+import { describeError, describeNames, UserError } from "../base/errors.ts";
 import { parseCsv } from "../format/csv.ts";
-import { normalizeCaption } from "../text/normalize.ts";
 import { BadRows } from "./bad_rows.ts";
+import { CAPTION_COLUMNS, chooseColumn, readCaptions, readObjects } from "./captions.ts";
 import { type FileSource, resolveInside } from "./file_source.ts";
 import { type CaptionRow, type Split, splitBySeed, splitOfFolders, SPLITS } from "./rows.ts";
 
@@ -33,9 +33,6 @@ export interface ImageFolder {
   readonly total: number;
 }
 
-/** Columns looked for when none is named, in this order. */
-export const CAPTION_COLUMNS: readonly string[] = ["alt_text", "caption", "captions", "text"];
-
 const METADATA_NAMES = ["metadata.jsonl", "metadata.csv"];
 const MAX_METADATA_BYTES = 512 * 2 ** 20;
 const MAX_DEPTH = 4;
@@ -57,14 +54,26 @@ export async function loadImageFolder(
 ): Promise<ImageFolder> {
   const badRows = options.badRows ?? new BadRows();
   const records: RawRow[] = [];
-  for (const path of await findMetadata(files)) {
+  const metadata = await findMetadata(files);
+  if (metadata.length === 0) {
+    throw new UserError(
+      `Cannot use "${files.name}": no metadata.jsonl or metadata.csv in it; write one with the columns file_name and caption`,
+    );
+  }
+  for (const path of metadata) {
     records.push(...parseMetadata(path, await readText(files, path), badRows));
   }
   const total = records.length + badRows.count;
   if (total === 0) throw new UserError(`Cannot use "${files.name}": its metadata has no rows`);
   badRows.check(total);
 
-  const captionColumn = chooseCaptionColumn(files.name, records, options.captionColumn);
+  const present = new Set(records.flatMap(({ columns }) => Object.keys(columns)));
+  const captionColumn = chooseColumn([...present], {
+    kind: "caption",
+    source: files.name,
+    wanted: options.captionColumn,
+    usual: CAPTION_COLUMNS,
+  });
   const rows: CaptionRow[] = [];
   for (const { id, folder, columns } of records) {
     try {
@@ -87,7 +96,12 @@ interface RawRow {
   readonly columns: Record<string, unknown>;
 }
 
-async function findMetadata(files: FileSource): Promise<string[]> {
+/**
+ * Metadata files of an image folder, at most four folders down; none if it is no image folder.
+ *
+ * @throws {UserError} If a folder has two, or there are too many folders
+ */
+export async function findMetadata(files: FileSource): Promise<string[]> {
   const found: string[] = [];
   const queue: { folder: string; depth: number }[] = [{ folder: "", depth: 0 }];
   for (const { folder, depth } of queue) {
@@ -111,11 +125,6 @@ async function findMetadata(files: FileSource): Promise<string[]> {
         `Cannot use "${files.name}": more than ${MAX_FOLDERS} folders and no metadata among them`,
       );
     }
-  }
-  if (found.length === 0) {
-    throw new UserError(
-      `Cannot use "${files.name}": no metadata.jsonl or metadata.csv in it; write one with the columns file_name and caption`,
-    );
   }
   return found;
 }
@@ -174,19 +183,6 @@ function parseCsvRows(path: string, folder: string, text: string, badRows: BadRo
   return rows;
 }
 
-function chooseCaptionColumn(source: string, records: readonly RawRow[], wanted: string | undefined): string {
-  const present = new Set(records.flatMap(({ columns }) => Object.keys(columns)));
-  const chosen = wanted ?? CAPTION_COLUMNS.find((name) => present.has(name));
-  if (chosen !== undefined && present.has(chosen)) return chosen;
-  const near = wanted === undefined ? undefined : suggest(wanted, present);
-  throw new UserError(
-    `Cannot use "${source}": no caption column ${
-      describeNames(wanted === undefined ? CAPTION_COLUMNS : [wanted])
-    }; ` +
-      `it has ${describeNames([...present])}` + (near === undefined ? "" : `. Did you mean "${near}"?`),
-  );
-}
-
 function readRow(folder: string, columns: Record<string, unknown>, captionColumn: string): CaptionRow {
   const fileName = columns[FILE_NAME];
   if (typeof fileName !== "string") {
@@ -196,25 +192,6 @@ function readRow(folder: string, columns: Record<string, unknown>, captionColumn
   const captions = readCaptions(columns[captionColumn], captionColumn);
   const objects = readObjects(columns.objects);
   return { image, captions, ...(objects && { objects }), columns };
-}
-
-function readCaptions(value: unknown, column: string): string[] {
-  const list: unknown[] = Array.isArray(value) ? value : [value];
-  if (!list.every((entry): entry is string => typeof entry === "string")) {
-    throw new TypeError(
-      `${column} is ${JSON.stringify(value) ?? "missing"}, expected a string or a list of strings`,
-    );
-  }
-  const captions = list.map(normalizeCaption).filter((caption) => caption !== "");
-  if (captions.length === 0) throw new RangeError(`${column} is empty`);
-  return captions;
-}
-
-/** A list of nouns; other data sets use the name `objects` for boxes, which say nothing here. */
-function readObjects(value: unknown): string[] | undefined {
-  const list = typeof value === "string" ? value.split(",").map((noun) => noun.trim()) : value;
-  const isList = Array.isArray(list) && list.every((noun) => typeof noun === "string");
-  return isList ? list.filter((noun) => noun !== "") : undefined;
 }
 
 function assignSplits(

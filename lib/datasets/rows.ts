@@ -24,6 +24,20 @@ export interface CaptionRow {
   readonly columns: Readonly<Record<string, unknown>>;
 }
 
+/** A row whose image can be read, wherever it lies. */
+export interface ImageRow extends CaptionRow {
+  /** What messages call it: the path of the image on disk, or the file of its row and the row's number. */
+  readonly id: string;
+  /** Path of the image on disk, if it is a file of its own: workers read it themselves. */
+  readonly path?: string;
+  /** Number among all rows that are used of its data set, from 0. */
+  readonly number: number;
+  /** The file of a table and the row in it, from 0, if the image came from there. */
+  readonly place?: { readonly shard: string; readonly row: number };
+  /** Bytes of the image file. Rejects if it cannot be read or is too large. */
+  readImage(): Promise<Uint8Array<ArrayBuffer>>;
+}
+
 /** Options of {@linkcode captionForEpoch}. */
 export interface CaptionChoiceOptions {
   /** Of the choice; any integer. */
@@ -54,12 +68,20 @@ const SPLIT_KEYWORDS: Readonly<Record<Split, readonly string[]>> = {
  */
 export function splitOfFolders(path: string): Split | undefined {
   for (const folder of path.split("/").slice(0, -1).reverse()) {
-    const words = folder.toLowerCase().split(/[-._ 0-9]+/);
-    for (const split of SPLITS) {
-      if (SPLIT_KEYWORDS[split].some((keyword) => words.includes(keyword))) return split;
-    }
+    const split = splitOfName(folder);
+    if (split) return split;
   }
   return undefined;
+}
+
+/** Split named by a file's own name, else by its folders: `data/train-00000-of-00002.parquet`, `val/0000.parquet`. */
+export function splitOfFile(path: string): Split | undefined {
+  return splitOfName(path.split("/").at(-1)!) ?? splitOfFolders(path);
+}
+
+function splitOfName(name: string): Split | undefined {
+  const words = name.toLowerCase().split(/[-._ 0-9]+/);
+  return SPLITS.find((split) => SPLIT_KEYWORDS[split].some((keyword) => words.includes(keyword)));
 }
 
 /** Options of {@linkcode splitBySeed}. */
@@ -81,14 +103,45 @@ export function splitBySeed(paths: Iterable<string>, options: SplitBySeedOptions
   const ordered = [...new Set(paths)]
     .map((path) => ({ path, rank: hashText(`${seed}|${path}`) }))
     .sort((a, b) => a.rank - b.rank || (a.path < b.path ? -1 : 1));
-  const wanted = (share: number) => {
-    const count = Math.round(ordered.length * share);
-    return share > 0 && ordered.length >= 3 ? Math.max(1, count) : count;
-  };
-  const testCount = wanted(shares.test);
-  const validationCount = wanted(shares.validation);
+  const testCount = shareOf(ordered.length, shares.test);
+  const validationCount = shareOf(ordered.length, shares.validation);
   return new Map(ordered.map(({ path }, place) => [
     path,
     place < testCount ? "test" : place < testCount + validationCount ? "validation" : "train",
   ]));
+}
+
+/**
+ * Splits rows by a seeded hash of their numbers, with exact shares: what a table's rows get, which have no paths. Takes 8 bytes a
+ * row.
+ *
+ * @returns Places in {@linkcode SPLITS}, one a row
+ */
+export function splitRowsBySeed(rowCount: number, options: SplitBySeedOptions = {}): Uint8Array {
+  const { seed = 42, shares = { validation: 0.1, test: 0.1 } } = options;
+  const ranks = Uint32Array.from({ length: rowCount }, (_, row) => hashText(`${seed}|${row}`));
+  const sorted = ranks.toSorted();
+  const testCount = shareOf(rowCount, shares.test);
+  const codes = new Uint8Array(rowCount);
+  for (
+    const [code, count] of [[2, testCount], [1, testCount + shareOf(rowCount, shares.validation)]] as const
+  ) {
+    // Rows with the rank of the last one that still belongs are taken in their order until the count is reached.
+    const limit = count === 0 ? 0 : sorted[count - 1]!;
+    let below = count - codes.reduce((sum, taken) => sum + (taken === 0 ? 0 : 1), 0);
+    for (const equal of [false, true]) {
+      for (let row = 0; row < rowCount && below > 0; row++) {
+        if (codes[row] !== 0 || (equal ? ranks[row] !== limit : ranks[row]! >= limit)) continue;
+        codes[row] = code;
+        below--;
+      }
+    }
+  }
+  return codes;
+}
+
+/** Rows of a share: at least one of each wanted split once there are three. */
+function shareOf(rowCount: number, share: number): number {
+  const count = Math.round(rowCount * share);
+  return share > 0 && rowCount >= 3 ? Math.max(1, count) : count;
 }
