@@ -34,8 +34,16 @@ export interface Batch extends BatchPosition {
   readonly indices: readonly number[];
 }
 
+/** An order of rows in which any position can be found again. */
+export interface RowOrder {
+  /** Batches of an epoch. */
+  readonly batchesPerEpoch: number;
+  /** Rows of the batch at a position, which needs not be the next one. @throws {RangeError} If no batch is there */
+  indicesAt(position: BatchPosition): number[];
+}
+
 /** Endless batches, epoch after epoch; each row once an epoch. */
-export class BatchOrder {
+export class BatchOrder implements RowOrder {
   /** Batches that visit every row once. */
   readonly batchesPerEpoch: number;
   readonly #options: Required<BatchOrderOptions>;
