@@ -11,7 +11,13 @@ import { describeError, suggest, UserError } from "../base/errors.ts";
 import { describeJson, type JsonObject, type JsonValue } from "../format/json.ts";
 import { showCursor } from "./terminal.ts";
 
-export { Argument, Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
+export {
+  Argument,
+  Command,
+  type CommandUnknownOpts,
+  InvalidArgumentError,
+  Option,
+} from "@commander-js/extra-typings";
 
 /** Exit codes of every task. */
 export const EXIT_CODES = { ok: 0, error: 1, usage: 2, interrupted: 130, terminated: 143 } as const;

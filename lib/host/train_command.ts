@@ -16,6 +16,7 @@ import {
   parsePattern,
 } from "./arguments.ts";
 import { PRESET_NAMES, PRESETS } from "../models/presets.ts";
+import { addDatasetOptions, checkDatasetFlags } from "./dataset_options.ts";
 import type { TrainRunOptions } from "./train_options.ts";
 import { addPushOptions, readPushOptions } from "./train_push.ts";
 import { DEVICES } from "./train_session.ts";
@@ -56,15 +57,10 @@ export async function parseTrainArguments(
   environment: Readonly<Record<string, string>> = {},
 ): Promise<TrainRunOptions> {
   const count = parseInteger({ min: 1 });
-  const command = createCommand(
+  const command = addDatasetOptions(createCommand(
     "train",
     "Fine-tune a captioner: projection and LoRA over a frozen encoder and decoder",
-  )
-    .option("--dataset <names...>", `folders of images with metadata.jsonl or metadata.csv, or "sample"`, [
-      "sample",
-    ])
-    .option("--caption-column <name>", "column of captions (default: the first usual name there is)")
-    .option("--sample <count>", "use at most so many rows of every split", count)
+  ))
     .option("--max-bad-rows <share>", "share of rows that may be bad", parseNumber({ min: 0, max: 1 }), 0.05)
     .option("--num-train-epochs <count>", "passes over the data", parseNumber({ min: 0.001 }), 3)
     .option("--max-steps <count>", "optimizer steps, instead of epochs", count)
@@ -179,6 +175,7 @@ export async function parseTrainArguments(
       "Cannot start from --adapter and --base-model together: each brings its own LoRA; give one",
     );
   }
+  checkDatasetFlags(rest);
   return {
     ...rest,
     ...readPushOptions(command),

@@ -7,7 +7,7 @@
 import { Rng } from "../base/rng.ts";
 import { encodeCaptioner, encodeCheckpoint } from "../train/checkpoint.ts";
 import type { CaptionSample } from "../train/evaluation.ts";
-import type { ValidationRows } from "../train/rows.ts";
+import type { TrainingRows, ValidationRows } from "../train/rows.ts";
 import { train } from "../train/trainer.ts";
 import type { TrainingCheckpoint, TrainOutcome, TrainSettings } from "../train/trainer_types.ts";
 import { startProgress } from "./progress.ts";
@@ -37,7 +37,7 @@ export interface TrainLoopOptions {
   /** Optimizer steps of the whole training. */
   maxSteps: number;
   /** Rows to train on. */
-  train: ValidationRows;
+  train: TrainingRows;
   /** Rows to evaluate on. */
   validation: ValidationRows | undefined;
 }

@@ -28,7 +28,7 @@ import { matchWeights } from "../nn/weights.ts";
 import { type CaptionTokenizer, loadTokenizer } from "../text/tokenizer.ts";
 import { openFileFolder } from "./files.ts";
 import { resolveModelFolder } from "./model_folders.ts";
-import { sha256Hex } from "./train_data.ts";
+import { sha256Hex } from "../base/sha256.ts";
 
 /** LoRA as asked for; without targets it adapts what is usual for the decoder's family. */
 export type LoraOptions = Omit<LoraConfig, "targetModules"> & { targetModules?: readonly string[] };

@@ -8,19 +8,14 @@ import type { Gpu } from "../gpu/device.ts";
 import type { ProjectionConfig } from "../models/captioner.ts";
 import type { Evaluation } from "../train/evaluation.ts";
 import type { StopReason } from "../train/trainer_state.ts";
+import type { DatasetFlags } from "./dataset_options.ts";
 import type { DataRow, TrainData } from "./train_data.ts";
 import type { LoraOptions } from "./train_models.ts";
 import type { DEVICES } from "./train_session.ts";
 import type { AUTOTUNE } from "./tuning.ts";
 
 /** Everything that can be set for a run; the flags of `deno task train`. */
-export interface TrainRunOptions {
-  /** Folders, or `sample`. */
-  dataset: string[];
-  /** Column of captions. @default {the first usual name that a data set has} */
-  captionColumn?: string;
-  /** At most so many rows of every split. */
-  sample?: number;
+export interface TrainRunOptions extends DatasetFlags {
   /** Share of rows that may be bad. */
   maxBadRows: number;
   /** Vision encoder: embedded name, folder or Hub id. */

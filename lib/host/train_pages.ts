@@ -10,10 +10,12 @@ import { formatReport, type ReportMetrics, type ReportSample } from "../train/re
 import { VISION_RATE_SHARE } from "../train/schedule.ts";
 import { readCheckpoint } from "../train/checkpoint.ts";
 import type { Evaluation } from "../train/evaluation.ts";
+import type { ImageRow } from "../datasets/rows.ts";
+import { identifyImage } from "../image/decode.ts";
 import project from "../../deno.json" with { type: "json" };
 import type { RunFolder } from "./run_folder.ts";
 import { formatBytes } from "./terminal.ts";
-import type { TrainData } from "./train_data.ts";
+import { countSplits, type TrainData } from "./train_data.ts";
 import type { TrainModels } from "./train_models.ts";
 import type { TrainRunOptions, TrainRunResult } from "./train_options.ts";
 import type { TrainSession } from "./train_session.ts";
@@ -45,7 +47,7 @@ export function formatManifest(run: RunDescription & { finished: boolean }): str
       models_hash: models.hash,
       data: {
         hash: data.hash,
-        rows: Object.fromEntries(Object.entries(data.rows).map(([split, rows]) => [split, rows.length])),
+        rows: countSplits(data),
         bad_rows: data.badRows.rows,
       },
       versions: { project: project.version, ...Deno.version },
@@ -73,6 +75,8 @@ function shellWord(path: string): string {
 const REPORT_SAMPLES = 12;
 /** Pictures are embedded as they are; larger ones would make the page heavy. */
 const MAX_PICTURE_BYTES = 400_000;
+/** Kinds of pictures that every browser shows. */
+const SHOWN_KINDS: readonly string[] = ["png", "jpeg", "webp", "gif", "bmp"];
 
 /** Writes README.md and report.html of a finished run. */
 export async function writeRunPages(
@@ -161,7 +165,7 @@ export function metricsOf(evaluation: Evaluation | undefined): ReportMetrics | u
 }
 
 function describeRows(data: TrainData): string {
-  return Object.entries(data.rows).map(([split, rows]) => `${rows.length} ${split}`).join(", ");
+  return Object.entries(countSplits(data)).map(([split, count]) => `${count} ${split}`).join(", ");
 }
 
 async function reportSamples({ judged, before, after }: TrainRunResult): Promise<ReportSample[]> {
@@ -172,7 +176,7 @@ async function reportSamples({ judged, before, after }: TrainRunResult): Promise
     const { row, caption, references } = after.samples[i]!;
     const earlier = before?.samples[i]?.caption;
     samples.push({
-      image: await dataAddress(judged.rows[row]!.path),
+      image: await dataAddress(judged.rows[row]!),
       references,
       ...(earlier === undefined ? {} : { before: earlier }),
       after: caption,
@@ -182,17 +186,9 @@ async function reportSamples({ judged, before, after }: TrainRunResult): Promise
 }
 
 /** A picture as `data:` address; empty where it is too large or of a kind that pages do not show. */
-async function dataAddress(path: string): Promise<string> {
-  const kinds: Record<string, string> = {
-    png: "png",
-    jpg: "jpeg",
-    jpeg: "jpeg",
-    webp: "webp",
-    gif: "gif",
-    bmp: "bmp",
-  };
-  const kind = kinds[path.split(".").at(-1)!.toLowerCase()];
-  const bytes = kind === undefined ? undefined : await Deno.readFile(path);
-  if (bytes === undefined || bytes.length > MAX_PICTURE_BYTES) return "";
+async function dataAddress(row: ImageRow): Promise<string> {
+  const bytes = await row.readImage();
+  const kind = identifyImage(bytes);
+  if (kind === undefined || !SHOWN_KINDS.includes(kind) || bytes.length > MAX_PICTURE_BYTES) return "";
   return `data:image/${kind};base64,${bytes.toBase64()}`;
 }

@@ -5,7 +5,7 @@
  */
 
 import { UserError } from "../base/errors.ts";
-import { BatchOrder } from "../datasets/batches.ts";
+import { expandDatasetNames } from "../datasets/registry.ts";
 import { encodeCaptioner, readCheckpoint } from "../train/checkpoint.ts";
 import { evaluate, type Evaluation } from "../train/evaluation.ts";
 import { countSteps } from "../train/trainer.ts";
@@ -13,15 +13,29 @@ import type { TrainingCheckpoint, TrainSettings } from "../train/trainer_types.t
 import { openFileFolder } from "./files.ts";
 import { startProgress } from "./progress.ts";
 import { chooseRunFolder, RunFolder } from "./run_folder.ts";
+import { readRowWeights, type RowWeights } from "./row_weights.ts";
 import { formatBytes } from "./terminal.ts";
-import { type DataRow, loadTrainData, longestCaption, type TrainData, trainingRows } from "./train_data.ts";
+import {
+  countSplits,
+  type DataRow,
+  loadTrainData,
+  longestCaption,
+  type TrainData,
+  trainingRows,
+  type TrainingRowsOptions,
+} from "./train_data.ts";
 import { trainWithLog } from "./train_loop.ts";
 import { hashOf, openTrainModels, type TrainModels } from "./train_models.ts";
 import type { TrainRunContext, TrainRunOptions, TrainRunResult } from "./train_options.ts";
 import { formatManifest, writeRunPages } from "./train_pages.ts";
 import { openTrainGpu, TrainSession } from "./train_session.ts";
+import { openTrainStream, streamedRows } from "./train_stream.ts";
 import { countTrainable, formatTrainable } from "./trainable_table.ts";
 
+/** Rows of a stream in memory that the next one is drawn from. */
+const SHUFFLE_BUFFER = 1000;
+/** A stream's images come once in a long while: their features are hardly worth memory. */
+const STREAM_FEATURE_BYTES = 64e6;
 /** Rows that a run is judged on before and after. */
 const MAX_JUDGED_ROWS = 200;
 
@@ -43,12 +57,22 @@ export async function runTraining(
   const data = await withProgress(
     context,
     "read data",
-    (onProgress) => loadTrainData({ ...options, datasets: options.dataset, onProgress }),
+    (onProgress) =>
+      (options.streaming ? openTrainStream : loadTrainData)({
+        ...options,
+        datasets: options.dataset,
+        onProgress,
+        signal,
+        ...(context.quiet !== undefined && { quiet: context.quiet }),
+      }),
   );
-  if (data.rows.train.length === 0) {
+  if (countSplits(data).train === 0) {
     throw new UserError("Cannot train on an empty data set: its train split has no rows");
   }
-  const fingerprint = await fingerprintOf(options, models, data);
+  const weights = options.weights === undefined
+    ? undefined
+    : await readRowWeights(options.weights, expandDatasetNames(options.dataset));
+  const fingerprint = await fingerprintOf(options, models, [data.hash, ...(weights ? [weights.hash] : [])]);
   const name = `${baseName(models.settings.encoder.reference)}-${
     baseName(models.settings.decoder.reference)
   }-lora`;
@@ -64,10 +88,12 @@ export async function runTraining(
     using session = await TrainSession.open(gpu, {
       ...options,
       models,
-      textLength: longestCaption(Object.values(data.rows).flat(), {
+      // A stream's captions are not known before they come.
+      textLength: data.stream ? options.maxLength : longestCaption(Object.values(data.rows).flat(), {
         ...options,
         tokenizer: models.tokenizer,
       }),
+      ...(data.stream && { maxFeatureBytes: STREAM_FEATURE_BYTES }),
       accumulation: options.gradientAccumulationSteps,
       cacheFeatures: options.cacheFeatures ?? true,
       maxCacheBytes: options.maxCacheGb * 1e9,
@@ -80,6 +106,7 @@ export async function runTraining(
       context,
       models,
       data,
+      weights,
       fingerprint,
       run,
       session,
@@ -109,6 +136,7 @@ interface Parts {
   context: TrainRunContext;
   models: TrainModels;
   data: TrainData;
+  weights: RowWeights | undefined;
   fingerprint: string;
   run: RunFolder;
   session: TrainSession;
@@ -120,9 +148,25 @@ async function trainInSession(parts: Parts): Promise<TrainRunResult> {
   const { signal } = context;
   const { engine } = session;
   const isGood = await prepareImages(parts);
-  const view = (rows: readonly DataRow[]) =>
-    trainingRows(rows, { ...options, tokenizer: models.tokenizer, loadInputs: session.loadInputs });
-  const trainRows = view(data.rows.train.filter(isGood));
+  const view = (rows: readonly DataRow[], order: Pick<TrainingRowsOptions, "interleave" | "weights"> = {}) =>
+    trainingRows(rows, {
+      tokenizer: models.tokenizer,
+      maxLength: options.maxLength,
+      appendEos: options.appendEos,
+      seed: options.seed,
+      loadInputs: session.loadInputs,
+      ...order,
+    });
+  const trainRows = data.stream
+    ? streamedRows({ ...data, stream: data.stream }, {
+      ...options,
+      tokenizer: models.tokenizer,
+      shuffleBuffer: options.shuffleBuffer ?? SHUFFLE_BUFFER,
+      interleave: options.interleave ?? false,
+      weights: parts.weights,
+      loadRows: session.loadRows,
+    })
+    : view(data.rows.train.filter(isGood), { interleave: options.interleave, weights: parts.weights });
   const validationRows = view(data.rows.validation.filter(isGood));
   const validation = validationRows.rowCount === 0 ? undefined : validationRows;
 
@@ -143,13 +187,8 @@ async function trainInSession(parts: Parts): Promise<TrainRunResult> {
   // Before the checkpoint is put in: what the captioner wrote when nothing was trained.
   const before = await judge("before");
 
-  const order = new BatchOrder({
-    rowCount: trainRows.rowCount,
-    batchSize: options.batchSize,
-    seed: options.seed,
-  });
   const counts = { ...options, epochs: options.numTrainEpochs };
-  const maxSteps = countSteps(counts, order.batchesPerEpoch);
+  const maxSteps = countSteps(counts, Math.ceil(trainRows.rowCount / options.batchSize));
   const settings: TrainSettings = {
     ...counts,
     warmupSteps: options.warmupSteps ?? Math.min(200, Math.floor(maxSteps / 10)),
@@ -176,13 +215,13 @@ async function prepareImages({ data, session, context, options }: Parts): Promis
     session.prepare(rows, {
       onBad(row, reason) {
         bad.add(row);
-        data.badRows.add(row.path, reason);
+        data.badRows.add(row.id, reason);
       },
       onProgress: (done) => onProgress(done, rows.length),
       signal: context.signal,
     }));
   data.badRows.check(data.total);
-  if (data.rows.train.every((row) => bad.has(row))) {
+  if (!data.stream && data.rows.train.every((row) => bad.has(row))) {
     throw new UserError(
       `Cannot train on an empty data set (${options.dataset.join(", ")}): no image could be read`,
     );
@@ -194,7 +233,7 @@ async function prepareImages({ data, session, context, options }: Parts): Promis
 async function fingerprintOf(
   options: TrainRunOptions,
   models: TrainModels,
-  data: TrainData,
+  hashes: readonly string[],
 ): Promise<string> {
   const {
     saveDir: _1,
@@ -220,7 +259,7 @@ async function fingerprintOf(
   const sorted = Object.entries(numbers).filter(([, value]) => value !== undefined).sort(([a], [b]) =>
     a < b ? -1 : 1
   );
-  return await hashOf([JSON.stringify(sorted), models.hash, data.hash]);
+  return await hashOf([JSON.stringify(sorted), models.hash, ...hashes]);
 }
 
 function baseName(reference: string): string {

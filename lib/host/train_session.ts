@@ -5,7 +5,8 @@
  * @module
  */
 
-import { UserError } from "../base/errors.ts";
+import { describeError, UserError } from "../base/errors.ts";
+import type { ImageRow } from "../datasets/rows.ts";
 import { CaptionGenerator } from "../generate/generator.ts";
 import { type Gpu, openGpu } from "../gpu/device.ts";
 import { type CaptionerWeights, prefixTokens } from "../models/captioner.ts";
@@ -25,6 +26,17 @@ import { type AUTOTUNE, tuneStep } from "./tuning.ts";
 
 /** Kinds of adapters that can be asked for; `cuda` and `mps` mean `gpu`, as the Python project's names. */
 export const DEVICES = ["auto", "gpu", "cpu", "cuda", "mps"] as const;
+
+/** What became of rows: those that are good, with their images. */
+export interface LoadedRows {
+  /** Good rows. */
+  rows: readonly DataRow[];
+  /** Their images. */
+  inputs: BatchInputs;
+}
+
+/** Images that are decoded before their turn comes. */
+const IMAGES_AHEAD = 16;
 
 /** Opens the adapter. @throws {UserError} If it is not of the kind asked for */
 export async function openTrainGpu(device: typeof DEVICES[number]): Promise<Gpu> {
@@ -57,6 +69,8 @@ export interface TrainSessionOptions {
   weightDecay: number;
   /** Of everything random. */
   seed: number;
+  /** Most bytes of features in memory. @default {1e9} */
+  maxFeatureBytes?: number;
   /** Keep features on disk. With features in any case where no vision layer is trained. */
   cacheFeatures: boolean;
   /** Folder of cached files. @default {below the user's caches} */
@@ -155,10 +169,10 @@ export class TrainSession implements Disposable {
     const { onBad, onProgress, signal } = options;
     if (this.#features) {
       const images = rows.map((row): FeatureImage & { row: DataRow } => ({
-        id: row.path,
+        id: row.id,
         sha256: row.sha256,
         row,
-        pixelValues: async () => (await this.#parts.workers.prepare(row.path)).pixelValues,
+        pixelValues: () => this.#pixelValues(row),
       }));
       return await this.#features.prepare(images, {
         onBad: (image, reason) => onBad((image as FeatureImage & { row: DataRow }).row, reason),
@@ -167,22 +181,65 @@ export class TrainSession implements Disposable {
       });
     }
     // Pixels are loaded again for every step; that each can be is seen before the first.
-    for await (const { index, error } of this.#parts.workers.map(rows.map(({ path }) => path))) {
+    const ahead: Promise<string | undefined>[] = [];
+    for (const done of rows.keys()) {
       signal.throwIfAborted();
-      if (error !== undefined) onBad(rows[index]!, error);
-      onProgress(index + 1);
+      while (ahead.length < IMAGES_AHEAD && done + ahead.length < rows.length) {
+        ahead.push(this.#pixelValues(rows[done + ahead.length]!).then(() => undefined, describeError));
+      }
+      const error = await ahead.shift()!;
+      if (error !== undefined) onBad(rows[done]!, error);
+      onProgress(done + 1);
     }
     return rows.length;
+  }
+
+  /** A file of its own is read by the worker that decodes it; what lies in a table is read here and handed over. */
+  async #pixelValues(row: ImageRow): Promise<Float32Array> {
+    return (await this.#parts.workers.prepare(row.path ?? await row.readImage())).pixelValues;
   }
 
   /** Images of rows as the engine takes them. */
   loadInputs = async (rows: readonly DataRow[]): Promise<BatchInputs> => {
     if (this.#features) return { features: await this.#features.get(rows.map(({ sha256 }) => sha256)) };
-    const images = await Promise.all(rows.map(({ path }) => this.#parts.workers.prepare(path)));
-    const size = images[0]!.pixelValues.length;
+    const images = await Promise.all(rows.map((row) => this.#pixelValues(row)));
+    const size = images[0]!.length;
     const pixelValues = new Float32Array(size * images.length);
-    images.forEach((image, i) => pixelValues.set(image.pixelValues, i * size));
+    images.forEach((image, i) => pixelValues.set(image, i * size));
     return { pixelValues };
+  };
+
+  /**
+   * Images of rows that were not prepared, as the engine takes them; at most a batch. Those that cannot be decoded are left out.
+   *
+   * @returns Inputs of the good rows, and which those are
+   */
+  loadRows = async (
+    rows: readonly DataRow[],
+    onBad: (row: DataRow, reason: string) => void,
+  ): Promise<LoadedRows> => {
+    const loaded = this.#features
+      ? await this.#features.load(rows.map((row) => ({
+        id: row.id,
+        sha256: row.sha256,
+        pixelValues: () => this.#pixelValues(row),
+      })))
+      : await Promise.all(
+        rows.map((row) => this.#pixelValues(row).catch((error) => ({ error: describeError(error) }))),
+      );
+    const good: DataRow[] = [];
+    const values: Float32Array[] = [];
+    for (const [i, one] of loaded.entries()) {
+      if ("error" in one) onBad(rows[i]!, one.error);
+      else {
+        good.push(rows[i]!);
+        values.push(one);
+      }
+    }
+    const size = values[0]?.length ?? 0;
+    const joined = new Float32Array(size * values.length);
+    values.forEach((one, i) => joined.set(one, i * size));
+    return { rows: good, inputs: this.#features ? { features: joined } : { pixelValues: joined } };
   };
 
   /** Writes captions for rows with the weights as they are now, greedily; at most a batch of them. */
@@ -244,6 +301,7 @@ async function openFeatures(
     batchSize,
     identity,
     ...(cache && { cache }),
+    ...(options.maxFeatureBytes !== undefined && { maxMemoryBytes: options.maxFeatureBytes }),
   });
 }
 

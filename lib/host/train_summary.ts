@@ -68,7 +68,7 @@ function sampleLines({ judged, before, after }: TrainRunResult): string[] {
   for (let i = 0; i < samples.length && lines.length < 5 * SHOWN_SAMPLES; i += step) {
     const { row, caption, references } = samples[i]!;
     lines.push(
-      judged!.rows[row]!.path,
+      judged!.rows[row]!.id,
       `  reference  ${references[0]}`,
       `  before     ${before?.samples[i]?.caption ?? ""}`,
       `  after      ${caption}`,

@@ -126,6 +126,36 @@ export class Features {
     return joined;
   }
 
+  /**
+   * Features of images that need no preparation, at most a batch of them: for streams, whose images come once in a long while. Nothing
+   * of them is kept in memory beyond what is kept of features.
+   *
+   * @returns For each image its features [P, Dv], or why it has none
+   */
+  async load(images: readonly FeatureImage[]): Promise<(Float32Array | { error: string })[]> {
+    const pending: { image: FeatureImage; pixels: Float32Array }[] = [];
+    const places: number[] = [];
+    const found = await Promise.all(
+      images.map(async (image): Promise<Float32Array | { pixels: Float32Array } | { error: string }> => {
+        try {
+          const features = this.#memory.get(image.sha256) ?? await this.#cached(image.sha256);
+          return features ?? { pixels: await image.pixelValues() };
+        } catch (error) {
+          return { error: describeError(error) };
+        }
+      }),
+    );
+    const results = found.map((one, i): Float32Array | { error: string } => {
+      if (!("pixels" in one)) return one;
+      places.push(i);
+      pending.push({ image: images[i]!, pixels: one.pixels });
+      return one.pixels;
+    });
+    const encoded = pending.length === 0 ? [] : await this.#encode(pending);
+    encoded.forEach((features, i) => results[places[i]!] = features);
+    return results;
+  }
+
   async #one(hash: string): Promise<Float32Array> {
     const kept = this.#memory.get(hash) ?? await this.#cached(hash);
     if (kept) return kept;

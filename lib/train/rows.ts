@@ -4,7 +4,8 @@
  * @module
  */
 
-import { type BatchOrder, type BatchPosition } from "../datasets/batches.ts";
+import { UserError } from "../base/errors.ts";
+import { BatchOrder, type BatchPosition, type RowOrder } from "../datasets/batches.ts";
 import type { TrainBatch } from "./engine_types.ts";
 
 /** What an engine is given of images: vision features [size, P, Dv], or normalised pixels [size, 3, I, I]. */
@@ -20,18 +21,57 @@ export interface BatchTokens {
   labels: Int32Array;
 }
 
-/** Images with captions, by index. */
-export interface TrainingRows {
+/** Options of {@linkcode TrainingRows.createOrder}. */
+export interface OrderOptions {
+  /** Rows of a batch. */
+  batchSize: number;
+  /** Of the order. */
+  seed: number;
+}
+
+/** How the rows of a batch become one. */
+export interface BatchOptions {
+  /** Of the choice among several captions, from 0. */
+  epoch: number;
+  /** Text tokens T of the batch. */
+  length: number;
+}
+
+/** Rows that come as whole batches, in an order that is theirs. */
+export interface StreamedRows {
   /** How many there are. */
   readonly rowCount: number;
+  /** Their order. Called once, before batches are loaded. */
+  createOrder(options: OrderOptions): RowOrder;
+  /**
+   * Loads a batch; called at once after the order gave its rows, possibly several times at once. Rows that turn out to be bad are left
+   * out, even all of them.
+   */
+  loadBatch(rows: readonly number[], options: BatchOptions): Promise<TrainBatch>;
+}
+
+/** Images with captions, by index. */
+export interface IndexedRows {
+  /** How many there are. */
+  readonly rowCount: number;
+  /** Their order. @default a new shuffle of all every epoch */
+  createOrder?(options: OrderOptions): RowOrder;
   /** Images of rows. Called ahead of use, possibly several times at once: decoding happens meanwhile. */
   loadInputs(rows: readonly number[]): Promise<BatchInputs>;
   /** Captions of rows, each padded to `length` tokens; rows with several captions have one chosen by the epoch. */
-  tokens(rows: readonly number[], options: { epoch: number; length: number }): BatchTokens;
+  tokens(rows: readonly number[], options: BatchOptions): BatchTokens;
+}
+
+/** What a training reads. */
+export type TrainingRows = IndexedRows | StreamedRows;
+
+/** The order of rows. */
+export function orderOf(data: TrainingRows, options: OrderOptions): RowOrder {
+  return data.createOrder?.(options) ?? new BatchOrder({ rowCount: data.rowCount, ...options });
 }
 
 /** Rows that a captioner is judged by. */
-export interface ValidationRows extends TrainingRows {
+export interface ValidationRows extends IndexedRows {
   /** Captions that count as right, at least one. */
   references(row: number): readonly string[];
   /** Nouns of what the image shows, where the data set says. */
@@ -42,25 +82,28 @@ export interface ValidationRows extends TrainingRows {
 export async function loadBatch(
   data: TrainingRows,
   rows: readonly number[],
-  options: { epoch: number; length: number },
+  options: BatchOptions,
 ): Promise<TrainBatch> {
+  if ("loadBatch" in data) return await data.loadBatch(rows, options);
   const inputs = await data.loadInputs(rows);
   return { size: rows.length, ...inputs, ...data.tokens(rows, options) };
 }
 
+/** More batches without a good row are no accident. */
+const MAX_EMPTY_BATCHES = 100;
 /** Micro-batches that this many ahead are being prepared while the GPU works. */
 const AHEAD = 4;
 
 /** The endless micro-batches of a training, some prepared ahead. Numbered from 0 through all epochs. */
 export class MicroBatches {
   readonly #data: TrainingRows;
-  readonly #order: BatchOrder;
+  readonly #order: RowOrder;
   readonly #length: number;
   readonly #queue: Promise<TrainBatch>[] = [];
   #next = 0;
 
   /** Prepares from the first on. @param options.length text tokens T of every batch */
-  constructor(data: TrainingRows, options: { order: BatchOrder; length: number }) {
+  constructor(data: TrainingRows, options: { order: RowOrder; length: number }) {
     this.#data = data;
     this.#order = options.order;
     this.#length = options.length;
@@ -89,12 +132,20 @@ export class MicroBatches {
     return this.#queue.shift()!;
   }
 
-  /** Micro-batch `number`, whether or not it is the next. */
-  at(number: number): Promise<TrainBatch> {
-    const position = this.positionOf(number);
-    return loadBatch(this.#data, this.#order.indicesAt(position), {
-      epoch: position.epoch,
-      length: this.#length,
-    });
+  /**
+   * Micro-batch `number`, whether or not it is the next. Where all its rows are bad, the next that has a good one.
+   *
+   * @throws {UserError} If there is none for long
+   */
+  async at(number: number): Promise<TrainBatch> {
+    for (let tries = 0; tries < MAX_EMPTY_BATCHES; tries++) {
+      const position = this.positionOf(number + tries);
+      const batch = await loadBatch(this.#data, this.#order.indicesAt(position), {
+        epoch: position.epoch,
+        length: this.#length,
+      });
+      if (batch.size > 0) return batch;
+    }
+    throw new UserError(`Cannot train on: all rows of ${MAX_EMPTY_BATCHES} batches in a row are bad`);
   }
 }

@@ -5,10 +5,9 @@
  */
 
 import { UserError } from "../base/errors.ts";
-import { BatchOrder } from "../datasets/batches.ts";
 import type { StepStats } from "./engine_types.ts";
 import { type CaptionSample, evaluate } from "./evaluation.ts";
-import { MicroBatches } from "./rows.ts";
+import { MicroBatches, orderOf } from "./rows.ts";
 import { learningRatesAt } from "./schedule.ts";
 import { checkpointName, type LogEntry, type StopReason, type TrainerState } from "./trainer_state.ts";
 import type { TrainOptions, TrainOutcome, TrainSettings } from "./trainer_types.ts";
@@ -58,11 +57,7 @@ class Training {
       throw new UserError("Cannot train on an empty data set: no row is left in its train split");
     }
     this.#options = options;
-    const order = new BatchOrder({
-      rowCount: data.rowCount,
-      batchSize: engine.batchSize,
-      seed: settings.seed,
-    });
+    const order = orderOf(data, { batchSize: engine.batchSize, seed: settings.seed });
     this.#batches = new MicroBatches(data, { order, length: engine.textLength });
     this.#batchesPerEpoch = order.batchesPerEpoch;
     const maxSteps = countSteps(settings, order.batchesPerEpoch);

@@ -71,9 +71,9 @@ Deno.test("the sample limits every split; several data sets are joined", () =>
   }));
 
 Deno.test("a data set that is not there is refused with what works", async () => {
-  await rejects(loadTrainData({ ...OPTIONS, datasets: ["flickr"] }), {
+  await rejects(loadTrainData({ ...OPTIONS, datasets: ["flicker"] }), {
     name: "UserError",
-    message: /"flickr".*"sample".*hub/,
+    message: /"flicker".*"sample".*Hugging Face hub.*Did you mean "flickr"/,
   });
 });
 
