@@ -13,7 +13,7 @@ export interface RunLock extends Disposable {
 }
 
 /** The lock's file in the run's folder. It stays there; the operating system's lock on it is what counts. */
-const LOCK_FILE = ".lock";
+export const LOCK_FILE = ".lock";
 
 /**
  * Takes the lock of a run's folder, which is made if need be. The operating system holds it and lets go when the process

@@ -1,0 +1,117 @@
+/**
+ * Parquet files that Python's `load_dataset` opens with images: the one file that imports hyparquet-writer.
+ *
+ * Sources: https://parquet.apache.org/docs/file-format/; the footer's key `huggingface` and the shape of an Image feature,
+ * `struct<bytes: binary, path: string>`, are those of the `datasets` library.
+ *
+ * @module
+ */
+
+import { ParquetWriter } from "hyparquet-writer";
+import { ByteWriter } from "hyparquet-writer/src/bytewriter.js";
+
+/** A row of a merged data set. */
+export interface MergedRow {
+  /** Bytes of the image file. */
+  readonly image: Uint8Array;
+  /** Name of the image file. */
+  readonly path: string;
+  /** Captions, at least one. */
+  readonly captions: readonly string[];
+  /** The data set it came from. */
+  readonly source: string;
+  /** `SOURCE-NUMBER`, the number being its place in the source. */
+  readonly sourceId: string;
+}
+
+/** Row groups end after so many rows, or before so many bytes of images: readers hold one in memory. */
+const GROUP_ROWS = 100;
+const GROUP_BYTES = 64e6;
+
+const TEXT = { dtype: "string", _type: "Value" };
+/** Features as `datasets` 4 and later write them. */
+const FEATURES = {
+  image: { _type: "Image" },
+  alt_text: { feature: TEXT, _type: "List" },
+  source: TEXT,
+  source_id: TEXT,
+};
+
+const SCHEMA: ConstructorParameters<typeof ParquetWriter>[0]["schema"] = [
+  { name: "schema", num_children: 4 },
+  { name: "image", repetition_type: "OPTIONAL", num_children: 2 },
+  { name: "bytes", repetition_type: "OPTIONAL", type: "BYTE_ARRAY" },
+  { name: "path", repetition_type: "OPTIONAL", type: "BYTE_ARRAY", converted_type: "UTF8" },
+  { name: "alt_text", repetition_type: "OPTIONAL", converted_type: "LIST", num_children: 1 },
+  { name: "list", repetition_type: "REPEATED", num_children: 1 },
+  { name: "element", repetition_type: "OPTIONAL", type: "BYTE_ARRAY", converted_type: "UTF8" },
+  { name: "source", repetition_type: "OPTIONAL", type: "BYTE_ARRAY", converted_type: "UTF8" },
+  { name: "source_id", repetition_type: "OPTIONAL", type: "BYTE_ARRAY", converted_type: "UTF8" },
+];
+
+/**
+ * Encodes rows as one parquet file, a row group in memory at a time. Images stay as they are, for they are compressed already; the
+ * other columns are packed with Snappy.
+ *
+ * @returns The bytes of the file in their order
+ */
+export async function* encodeParquet(
+  rows: AsyncIterable<MergedRow>,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  const ready: Uint8Array<ArrayBuffer>[] = [];
+  const writer = new ByteWriter();
+  const flush = () => {
+    ready.push(new Uint8Array(writer.buffer, 0, writer.index).slice());
+    writer.index = 0;
+  };
+  const parquet = new ParquetWriter({
+    writer: Object.assign(writer, { flush }),
+    schema: SCHEMA,
+    kvMetadata: [{ key: "huggingface", value: JSON.stringify({ info: { features: FEATURES } }) }],
+    createdBy: "distilvit captioner",
+  });
+  let group: MergedRow[] = [];
+  let bytes = 0;
+  for await (const row of rows) {
+    if (group.length === GROUP_ROWS || (group.length > 0 && bytes + row.image.length > GROUP_BYTES)) {
+      writeGroup(parquet, group);
+      yield* ready.splice(0);
+      [group, bytes] = [[], 0];
+    }
+    group.push(row);
+    bytes += row.image.length;
+  }
+  writeGroup(parquet, group);
+  parquet.finish();
+  flush();
+  yield* ready;
+}
+
+function writeGroup(parquet: ParquetWriter, rows: readonly MergedRow[]): void {
+  parquet.write({
+    rowGroupSize: Math.max(1, rows.length),
+    columnData: [
+      {
+        name: "image",
+        data: rows.map(({ image, path }) => ({ bytes: image, path })),
+        codec: "UNCOMPRESSED",
+        statistics: false,
+      },
+      { name: "alt_text", data: rows.map(({ captions }) => [...captions]) },
+      { name: "source", data: rows.map(({ source }) => source) },
+      { name: "source_id", data: rows.map(({ sourceId }) => sourceId) },
+    ],
+  });
+}
+
+/** Name of a shard as the Hub has it: `data/train-00000-of-00003.parquet`. */
+export function shardName(split: string, shard: number, count: number): string {
+  const five = (value: number) => String(value).padStart(5, "0");
+  return `data/${split}-${five(shard)}-of-${five(count)}.parquet`;
+}
+
+/** The front of a data set's README: which files are which split. Text follows it. */
+export function formatDatasetConfig(splits: readonly string[]): string {
+  const files = splits.map((split) => `  - split: ${split}\n    path: data/${split}-*`);
+  return `---\nconfigs:\n- config_name: default\n  data_files:\n${files.join("\n")}\n---\n`;
+}
