@@ -7,6 +7,7 @@
 import { formatAttention, measureAttention } from "../bench/attention.ts";
 import { formatCaptions, measureCaption } from "../bench/caption.ts";
 import { formatMatmuls, measureMatmuls } from "../bench/matmul.ts";
+import { formatData, measureData } from "../bench/data.ts";
 import { machineLoad } from "../bench/measure.ts";
 import { benchModels } from "../bench/models.ts";
 import { formatServe, measureServe } from "../bench/serve.ts";
@@ -17,12 +18,12 @@ import { writeFileAtomically } from "../lib/host/files.ts";
 import { projectPath } from "../lib/host/model_folders.ts";
 import { prepareDriverEnvironment } from "../lib/host/quiet_driver.ts";
 
-const PARTS = ["matmul", "attention", "train", "caption", "serve"] as const;
+const PARTS = ["matmul", "attention", "train", "caption", "serve", "data"] as const;
 
 await runTask(async () => {
   const { only, repeat, json, quick = false } = createCommand(
     "bench",
-    "Measure kernels, training, captions and a server",
+    "Measure kernels, training, captions, a server and data sets",
   )
     .addOption(new Option("--only <part>", "measure this part alone").choices(PARTS))
     .option("--repeat <count>", "rounds of everything, of which the best counts", parseInteger({ min: 1 }), 3)
@@ -62,6 +63,10 @@ await runTask(async () => {
         for (const numBeams of [1, 3]) results.push(await measureCaption(gpu, model, { repeat, numBeams }));
       }
       return [formatCaptions(results), results];
+    },
+    data: async () => {
+      const result = await measureData({ repeat, quick });
+      return [formatData(result), result];
     },
     serve: async () => {
       const result = await measureServe({ quick });
