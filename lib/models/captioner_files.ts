@@ -5,7 +5,7 @@
  * @module
  */
 
-import { describeNames, describeShape } from "../base/errors.ts";
+import { describeNames, describeShape, quote } from "../base/errors.ts";
 import type { ByteSource, FileFolder } from "../format/byte_source.ts";
 import { findNonFinite, openCheckpoint } from "../format/checkpoint.ts";
 import { type Adapter, encodeAdapter, openAdapter, PEFT_PREFIX } from "../format/peft.ts";
@@ -231,7 +231,7 @@ function describeRanks(lora: LoraConfig): string {
   return [
     `rank ${lora.rank} and alpha ${lora.alpha}`,
     ...patterns.flatMap(([what, pattern]) =>
-      Object.entries(pattern ?? {}).sort().map(([module, value]) => `${what} ${value} for "${module}"`)
+      Object.entries(pattern ?? {}).sort().map(([module, value]) => `${what} ${value} for ${quote(module)}`)
     ),
     ...(lora.useRslora ? ["rank-stabilised"] : []),
   ].join(", ");
@@ -262,13 +262,17 @@ async function addTensors(
 ): Promise<void> {
   for (const [name, { shape }] of source.tensors) {
     if (!name.startsWith(prefix)) {
-      throw new RangeError(`Cannot load "${source.name}": tensor "${name}" does not begin with "${prefix}"`);
+      throw new RangeError(
+        `Cannot load "${source.name}": tensor ${quote(name)} does not begin with "${prefix}"`,
+      );
     }
     const data = await source.readF32(name);
     const bad = findNonFinite(data);
     if (bad !== undefined) {
       throw new RangeError(
-        `Cannot load "${source.name}": tensor "${name}" has ${bad.count} values that are NaN or infinite`,
+        `Cannot load "${source.name}": tensor ${
+          quote(name)
+        } has ${bad.count} values that are NaN or infinite`,
       );
     }
     tensors.set(renamed + name.slice(prefix.length), { shape, data });

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { describeNames, describeShape, suggest } from "../base/errors.ts";
+import { describeNames, describeShape, quote, suggest } from "../base/errors.ts";
 import { findNonFinite } from "../format/checkpoint.ts";
 import type { TensorSource } from "../format/safetensors.ts";
 import type { Gpu } from "../gpu/device.ts";
@@ -135,7 +135,7 @@ export function matchWeights(
   }
   if (missing.length > 0) {
     const near = suggest(missing[0]!, source.tensors.keys());
-    const hint = near === undefined ? "" : `; nearest to the first is "${near}"`;
+    const hint = near === undefined ? "" : `; nearest to the first is ${quote(near)}`;
     throw new RangeError(
       `Cannot load "${source.name}": ${missing.length} of ${specs.length} tensors are missing, ` +
         `${describeNames(missing, 3)}${hint}`,
