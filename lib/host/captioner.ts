@@ -9,13 +9,8 @@ import { type Gpu, openGpu } from "../gpu/device.ts";
 import { type Tensor, tensorFrom } from "../gpu/tensor.ts";
 import { looksPhotographic } from "../image/photograph.ts";
 import { preprocess, type ProcessorConfig } from "../image/processor.ts";
-import {
-  type CaptionerConfig,
-  type CaptionerWeights,
-  prefixTokens,
-  trainableSpecs,
-} from "../models/captioner.ts";
-import { readCaptionerConfig, readTrainedOf } from "../models/captioner_files.ts";
+import { type CaptionerConfig, type CaptionerWeights, prefixTokens } from "../models/captioner.ts";
+import { readCaptionerConfig, readTrainedOf, trainableSpecsOf } from "../models/captioner_files.ts";
 import {
   type DecoderModel,
   loadDecoderModel,
@@ -117,7 +112,7 @@ export class Captioner implements Disposable {
       config: await readModelText(folder, "tokenizer_config.json"),
     }, config.decoder);
     const processor = parseProcessor(await readModelText(folder, "preprocessor_config.json"), config.vision);
-    const trained = await readTrainedOf(folder, settings, trainableSpecs(config));
+    const trained = await readTrainedOf(folder, settings, trainableSpecsOf(folder.name, config));
     prepareDriverEnvironment();
     const gpu = options.gpu ?? await openGpu();
     const ownsGpu = options.gpu === undefined;

@@ -17,7 +17,12 @@ import {
   VISION_PREFIX,
 } from "../models/captioner.ts";
 import { type CaptionerFolderConfig, checkCaptionerConfig } from "../models/captioner_config.ts";
-import { readAdapterOf, readCaptionerConfig, readTrainedOf } from "../models/captioner_files.ts";
+import {
+  readAdapterOf,
+  readCaptionerConfig,
+  readTrainedOf,
+  trainableSpecsOf,
+} from "../models/captioner_files.ts";
 import { decoderFiles, decoderSpecs } from "../models/decoder.ts";
 import { defaultLoraTargets } from "../models/decoder_families.ts";
 import { openDecoderConfig, openVisionConfig } from "../models/load.ts";
@@ -207,7 +212,8 @@ async function startValues(
     seed: number;
   },
 ): Promise<Map<string, Float32Array>> {
-  const specs = trainableSpecs(config);
+  const file = base?.name ?? adapter?.tensors.name;
+  const specs = file === undefined ? trainableSpecs(config) : trainableSpecsOf(file, config);
   const start = new Map<string, Float32Array>();
   if (base !== undefined) {
     for (const [name, { data }] of await readTrainedOf(base, settings, specs)) {

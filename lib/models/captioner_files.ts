@@ -5,14 +5,14 @@
  * @module
  */
 
-import { describeNames, describeShape, quote } from "../base/errors.ts";
+import { describeError, describeNames, describeShape, quote } from "../base/errors.ts";
 import type { ByteSource, FileFolder } from "../format/byte_source.ts";
 import { findNonFinite, openCheckpoint } from "../format/checkpoint.ts";
 import { type Adapter, encodeAdapter, openAdapter, PEFT_PREFIX } from "../format/peft.ts";
 import { openSafetensors, type TensorSource, writeSafetensors } from "../format/safetensors.ts";
 import { renameTensors } from "../format/tensor_view.ts";
 import type { WeightSpec } from "../nn/weights.ts";
-import { VISION_PREFIX } from "./captioner.ts";
+import { type CaptionerConfig, type TrainableSpec, trainableSpecs, VISION_PREFIX } from "./captioner.ts";
 import {
   type BaseModelReference,
   CAPTIONER_MODEL_TYPE,
@@ -123,6 +123,20 @@ export async function readTrainedOf(
     ? await readPython(folder, specs)
     : await readTrained(folder, settings);
   return pick(found, specs, folder.name);
+}
+
+/**
+ * {@linkcode trainableSpecs} of a captioner or adapter that was read from files.
+ *
+ * @param name What was read, for messages
+ * @throws {RangeError} If it adapts modules that the decoder has not, or more layers than the encoder has
+ */
+export function trainableSpecsOf(name: string, config: CaptionerConfig): TrainableSpec[] {
+  try {
+    return trainableSpecs(config);
+  } catch (error) {
+    throw new RangeError(`Cannot use "${name}": ${describeError(error)}`, { cause: error });
+  }
 }
 
 /**
