@@ -8,6 +8,7 @@ import { openCheckpoint } from "../lib/format/checkpoint.ts";
 import { DTYPE_BYTES } from "../lib/format/safetensors.ts";
 import { openGpu } from "../lib/gpu/device.ts";
 import { openFileFolder } from "../lib/host/files.ts";
+import { hashedDecoder, hashedEncoder, hashModels } from "../lib/host/hash_models.ts";
 import { makeRandomModels } from "../lib/host/make_random.ts";
 import { projectPath, resolveModelFolder } from "../lib/host/model_folders.ts";
 import { startProgress } from "../lib/host/progress.ts";
@@ -33,6 +34,8 @@ export interface LoadResult {
   startBytes: number;
   /** Most resident memory after, which on a software adapter includes the GPU's. */
   peakBytes: number;
+  /** For the hash by which a training run knows the model again, its files being in the system's cache. */
+  hashSeconds: number;
 }
 
 /** A model to load. */
@@ -105,7 +108,8 @@ async function measureLoad(path: string, part: Part): Promise<Omit<LoadResult, "
   const startBytes = peakResidentBytes();
   const start = performance.now();
   const folder = await openFileFolder(path);
-  const { weights } = part === "encoder"
+  const isEncoder = part === "encoder";
+  const { weights } = isEncoder
     ? await loadVisionModel(gpu, folder)
     : await loadDecoderModel(gpu, folder, await openDecoderConfig(folder));
   // A write waits in memory of its own for the next submission: its copy belongs to the time and to the peak.
@@ -113,6 +117,10 @@ async function measureLoad(path: string, part: Part): Promise<Omit<LoadResult, "
   await gpu.device.queue.onSubmittedWorkDone();
   gpu.check();
   const seconds = (performance.now() - start) / 1000;
+  const peakBytes = peakResidentBytes();
+  const hashStart = performance.now();
+  await hashModels([isEncoder ? await hashedEncoder(folder) : await hashedDecoder(folder)]);
+  const hashSeconds = (performance.now() - hashStart) / 1000;
   const { tensors } = await openCheckpoint(folder);
   const checkpointBytes = [...tensors.values()].reduce(
     (sum, { dtype, shape }) => sum + DTYPE_BYTES[dtype] * shape.reduce((product, n) => product * n, 1),
@@ -123,14 +131,15 @@ async function measureLoad(path: string, part: Part): Promise<Omit<LoadResult, "
     gpuBytes: weights.sizeBytes,
     seconds,
     startBytes,
-    peakBytes: peakResidentBytes(),
+    peakBytes,
+    hashSeconds,
   };
 }
 
 /** The results as a table. */
 export function formatLoads(results: readonly LoadResult[]): string {
   return formatTable(
-    results.map(({ model, checkpointBytes, gpuBytes, seconds, startBytes, peakBytes }) => [
+    results.map(({ model, checkpointBytes, gpuBytes, seconds, startBytes, peakBytes, hashSeconds }) => [
       model,
       formatBytes(checkpointBytes),
       formatBytes(gpuBytes),
@@ -139,10 +148,21 @@ export function formatLoads(results: readonly LoadResult[]): string {
       formatBytes(startBytes),
       formatBytes(peakBytes),
       (peakBytes / checkpointBytes).toFixed(2),
+      `${hashSeconds.toFixed(2)} s`,
     ]),
     {
-      header: ["loaded", "checkpoint", "on the GPU", "clock", "MB/s", "before", "peak", "peak / checkpoint"],
-      right: [1, 2, 3, 4, 5, 6, 7],
+      header: [
+        "loaded",
+        "checkpoint",
+        "on the GPU",
+        "clock",
+        "MB/s",
+        "before",
+        "peak",
+        "peak / checkpoint",
+        "hash",
+      ],
+      right: [1, 2, 3, 4, 5, 6, 7, 8],
     },
   );
 }

@@ -4,10 +4,14 @@
  * @module
  */
 
-import { DTYPE_BYTES } from "../format/safetensors.ts";
 import { sha256Hex } from "../base/sha256.ts";
 import { elementCount } from "../base/shape.ts";
-import type { ModelSource } from "../models/model_source.ts";
+import type { FileFolder } from "../format/byte_source.ts";
+import { DTYPE_BYTES } from "../format/safetensors.ts";
+import { decoderFiles, decoderSpecs } from "../models/decoder.ts";
+import { parseDecoder } from "../models/decoder_families.ts";
+import { type ModelSource, openPart } from "../models/model_source.ts";
+import { parseVision, visionFiles, visionSpecs } from "../models/vision.ts";
 import { type LoadWeightsOptions, matchWeights, type WeightSpec } from "../nn/weights.ts";
 import { hashOf } from "./hashes.ts";
 
@@ -19,6 +23,20 @@ export interface HashedModel {
   specs: readonly WeightSpec[];
   /** How they are met in files. */
   files: LoadWeightsOptions;
+}
+
+/** What of an encoder's folder counts. */
+export async function hashedEncoder(folder: FileFolder): Promise<HashedModel> {
+  const source = await openPart(folder, "encoder");
+  const config = parseVision(source.config);
+  return { source, specs: visionSpecs(config), files: visionFiles(config) };
+}
+
+/** What of a decoder's folder counts. */
+export async function hashedDecoder(folder: FileFolder): Promise<HashedModel> {
+  const source = await openPart(folder, "decoder");
+  const config = parseDecoder(source.config);
+  return { source, specs: decoderSpecs(config), files: decoderFiles(config) };
 }
 
 /** Options of {@linkcode hashModels}. */

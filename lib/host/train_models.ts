@@ -23,16 +23,15 @@ import {
   readTrainedOf,
   trainableSpecsOf,
 } from "../models/captioner_files.ts";
-import { decoderFiles, decoderSpecs } from "../models/decoder.ts";
 import { defaultLoraTargets } from "../models/decoder_families.ts";
 import { openDecoderConfig, openVisionConfig } from "../models/load.ts";
 import { openPart } from "../models/model_source.ts";
 import { type LoraConfig, resolveLora } from "../models/lora.ts";
-import { visionFiles, visionSpecs } from "../models/vision.ts";
+import { visionFiles } from "../models/vision.ts";
 import { matchWeights } from "../nn/weights.ts";
 import type { CaptionTokenizer } from "../text/tokenizer.ts";
 import { openFileFolder } from "./files.ts";
-import { hashModels } from "./hash_models.ts";
+import { hashedDecoder, hashedEncoder, hashModels } from "./hash_models.ts";
 import { hashOf, hashValues } from "./hashes.ts";
 import { resolveModelFolder } from "./model_folders.ts";
 import { parseProcessor, parseTokenizer, readModelText } from "./model_texts.ts";
@@ -153,18 +152,8 @@ export async function openTrainModels(options: TrainModelOptions): Promise<Train
   }
   const processor = parseProcessor(texts.processor, config.vision);
   const start = await startValues({ config, settings, base, adapter, encoderFolder, seed: options.seed });
-  const [encoderHash, decoderHash] = await hashModels([
-    {
-      source: await openPart(encoderFolder, "encoder"),
-      specs: visionSpecs(config.vision),
-      files: visionFiles(config.vision),
-    },
-    {
-      source: await openPart(decoderFolder, "decoder"),
-      specs: decoderSpecs(config.decoder),
-      files: decoderFiles(config.decoder),
-    },
-  ], options) as [string, string];
+  const models = [await hashedEncoder(encoderFolder), await hashedDecoder(decoderFolder)];
+  const [encoderHash, decoderHash] = await hashModels(models, options) as [string, string];
   const parts = [encoderHash, decoderHash, JSON.stringify(settings), ...copies.values()];
   if (base !== undefined || adapter !== undefined) parts.push(await hashValues(start));
   const hash = await hashOf(parts);
