@@ -19,7 +19,7 @@ import { parseText, textSpecs } from "../../lib/models/text.ts";
 import { parseTwoTower, twoTowerSpecs } from "../../lib/models/two_tower.ts";
 import { parseVision, visionSpecs, visionTokens } from "../../lib/models/vision.ts";
 import type { WeightSpec } from "../../lib/nn/weights.ts";
-import { assertRefusal, CountedFolder, mutateBytes, mutateJson, wordsIn } from "../support/mutate.ts";
+import { CountedFolder, mutateBytes, mutateJson, readOrRefuse, wordsIn } from "../support/mutate.ts";
 
 /** Asserts that every number in a parsed configuration is one, and that its tensors have shapes. */
 function checkSizes(config: object, specs: readonly WeightSpec[]): void {
@@ -144,18 +144,11 @@ Deno.test("3000 damaged configurations are read to possible sizes or refused", a
     let bytes: Uint8Array<ArrayBuffer> = new TextEncoder().encode(text);
     if (rng.int(8) === 0) bytes = mutateBytes(rng, bytes);
     const folder = new CountedFolder("damaged", new Map([["config.json", bytes]]));
-    try {
+    const isGood = readOrRefuse(folder, "damaged/config.json", async () => {
       const file = (await folder.open("config.json"))!;
       read(JsonConfig.parse(await readText(file), file.name));
-      good[which]!++;
-    } catch (error) {
-      try {
-        assertRefusal(error, "damaged/config.json");
-      } catch (wrong) {
-        throw new Error(`case ${i}`, { cause: wrong });
-      }
-    }
-    folder.check();
+    });
+    if (await isGood.catch((cause) => Promise.reject(new Error(`case ${i}`, { cause })))) good[which]!++;
   }
   assert.ok(good.every((count) => count > 30 && count < 400), `${good} were good`);
 });

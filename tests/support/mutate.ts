@@ -191,7 +191,7 @@ export class CountedFolder implements FileFolder {
  * Asserts that an error is one that a reader of files may throw: of a known class, naming the file or its folder, short, and without what
  * moves a terminal.
  */
-export function assertRefusal(error: unknown, name: string): void {
+function assertRefusal(error: unknown, name: string): void {
   assert.ok(error instanceof Error, `thrown was ${error}`);
   const known = [SyntaxError, RangeError, TypeError, UserError].some((kind) => error.constructor === kind);
   assert.ok(known, `${error.stack}`);
@@ -205,6 +205,27 @@ export function assertRefusal(error: unknown, name: string): void {
     !CONTROLS.test(error.message),
     `control characters: ${JSON.stringify(error.message.slice(0, 300))}`,
   );
+}
+
+/**
+ * Reads a damaged file of `folder`: whether it could be read. Whatever happens, no byte is read more than twice.
+ *
+ * @param name of the file or folder, which an error must give
+ */
+export async function readOrRefuse(
+  folder: CountedFolder,
+  name: string,
+  read: (folder: CountedFolder) => Promise<void>,
+): Promise<boolean> {
+  let error: unknown;
+  try {
+    await read(folder);
+  } catch (thrown) {
+    error = thrown;
+  }
+  if (error !== undefined) assertRefusal(error, name);
+  folder.check();
+  return error === undefined;
 }
 
 /** Every string in a JSON value, keys included: words for mutations. */

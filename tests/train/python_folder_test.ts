@@ -6,6 +6,7 @@ import { openFile } from "../../lib/host/files.ts";
 import { projectPath } from "../../lib/host/model_folders.ts";
 import { parseTrainArguments } from "../../lib/host/train_command.ts";
 import { runTraining } from "../../lib/host/train_run.ts";
+import { describeTokenizer } from "../../lib/text/train_bpe.ts";
 import { testGpu } from "../support/gpu.ts";
 import { withModels } from "../support/tiny_run.ts";
 
@@ -23,27 +24,8 @@ async function makeFolder(folder: string): Promise<void> {
   const letters = [..."Ġ.,abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"];
   const write = (name: string, value: unknown): Promise<void> =>
     Deno.writeTextFile(`${folder}/${name}`, JSON.stringify(value));
-  await write("tokenizer.json", {
-    version: "1.0",
-    added_tokens: special.map((content, id) => ({
-      id,
-      content,
-      single_word: false,
-      lstrip: false,
-      rstrip: false,
-      normalized: false,
-      special: true,
-    })),
-    normalizer: null,
-    pre_tokenizer: { type: "ByteLevel", add_prefix_space: false, use_regex: true },
-    post_processor: null,
-    decoder: { type: "ByteLevel" },
-    model: {
-      type: "BPE",
-      vocab: Object.fromEntries([...special, ...letters].map((token, id) => [token, id])),
-      merges: [],
-    },
-  });
+  const vocab = Object.fromEntries([...special, ...letters].map((token, id) => [token, id]));
+  await write("tokenizer.json", describeTokenizer({ vocab, merges: [], specialTokens: special }));
   await write("tokenizer_config.json", {
     bos_token: "<s>",
     eos_token: "</s>",
