@@ -1,11 +1,12 @@
 /**
- * Measures matmuls, attention, a training step, captions and a server; prints tables and keeps the figures as JSON.
+ * Measures matmuls, attention, a training step, captions, a server, data sets and loading; prints tables and keeps the figures as JSON.
  *
  * @module
  */
 
 import { formatAttention, measureAttention } from "../bench/attention.ts";
 import { formatCaptions, measureCaption } from "../bench/caption.ts";
+import { formatLoads, measureLoads } from "../bench/load.ts";
 import { formatMatmuls, measureMatmuls } from "../bench/matmul.ts";
 import { formatData, measureData } from "../bench/data.ts";
 import { machineLoad } from "../bench/measure.ts";
@@ -18,15 +19,19 @@ import { writeFileAtomically } from "../lib/host/files.ts";
 import { projectPath } from "../lib/host/model_folders.ts";
 import { prepareDriverEnvironment } from "../lib/host/quiet_driver.ts";
 
-const PARTS = ["matmul", "attention", "train", "caption", "serve", "data"] as const;
+const PARTS = ["matmul", "attention", "train", "caption", "serve", "data", "load"] as const;
 
 await runTask(async () => {
-  const { only, repeat, json, quick = false } = createCommand(
+  const { only, repeat, json, models: folder, quick = false } = createCommand(
     "bench",
-    "Measure kernels, training, captions, a server and data sets",
+    "Measure kernels, training, captions, a server, data sets and loading",
   )
     .addOption(new Option("--only <part>", "measure this part alone").choices(PARTS))
     .option("--repeat <count>", "rounds of everything, of which the best counts", parseInteger({ min: 1 }), 3)
+    .option(
+      "--models <dir>",
+      "folder whose encoder/ and decoder/ are loaded (default: random ones, made for it)",
+    )
     .option("--json", "print the figures as JSON instead of tables")
     .option("--quick", "fewer shapes, and the embedded models alone")
     .parse().opts();
@@ -71,6 +76,10 @@ await runTask(async () => {
     serve: async () => {
       const result = await measureServe({ quick });
       return [formatServe(result), result];
+    },
+    load: async () => {
+      const results = await measureLoads({ models: folder, quick });
+      return [formatLoads(results), results];
     },
   };
   for (const part of PARTS.filter((part) => only === undefined || only === part)) {

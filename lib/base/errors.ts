@@ -17,11 +17,27 @@ export function describeShape(shape: readonly number[]): string {
   return `[${shape.join(", ")}]`;
 }
 
+/** Characters of a quoted name that are shown. */
+const MAX_QUOTED = 200;
+
+/** A name or value out of a file for messages: quoted, shortened, and without characters that move a terminal's cursor. */
+export function quote(text: string): string {
+  return printable(JSON.stringify(text.length > MAX_QUOTED ? text.slice(0, MAX_QUOTED) + "…" : text));
+}
+
+/** Text with control characters written out, as `\\u001b`. */
+export function printable(text: string): string {
+  return text.replace(
+    /\p{Cc}/gu,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
 /**
  * Quoted names, the first `limit` of them (8 unless told), and how many were left out: `"a", "b" and 12 more`.
  */
 export function describeNames(names: readonly string[], limit = 8): string {
-  const shown = names.slice(0, limit).map((name) => JSON.stringify(name)).join(", ");
+  const shown = names.slice(0, limit).map(quote).join(", ");
   return names.length > limit ? `${shown} and ${names.length - limit} more` : shown;
 }
 
@@ -30,14 +46,20 @@ export function describeError(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** Candidates looked at for a suggestion: a hostile file may have a million names. */
+const MAX_CANDIDATES = 10_000;
+
 /**
  * The candidate spelled nearest to `word`, ignoring case, or `undefined` when none is near: at most one edit (insert, delete,
- * replace, swap of neighbours) per three letters of the longer word. The first of equally near ones wins.
+ * replace, swap of neighbours) per three letters of the longer word. The first of equally near ones wins; of more than 10,000 candidates
+ * the others are not looked at.
  */
 export function suggest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;
   let bestDistance = Infinity;
+  let seen = 0;
   for (const candidate of candidates) {
+    if (++seen > MAX_CANDIDATES) break;
     const allowed = Math.ceil(Math.max(word.length, candidate.length) / 3);
     // A difference in length alone already costs that many edits, so most candidates need no table.
     if (Math.abs(word.length - candidate.length) > allowed) continue;

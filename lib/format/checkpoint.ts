@@ -4,7 +4,7 @@
  * @module
  */
 
-import { describeNames } from "../base/errors.ts";
+import { describeNames, quote } from "../base/errors.ts";
 import type { FileFolder } from "./byte_source.ts";
 import { readText } from "./byte_source.ts";
 import { describeJson, isJsonObject, parseJsonObject } from "./json.ts";
@@ -55,7 +55,7 @@ export async function openCheckpoint(
     if (source === undefined) {
       const lost = [...owners].filter(([, owner]) => owner === shard).map(([tensor]) => tensor);
       throw new RangeError(
-        `Cannot load "${folder.name}": the shard "${shard}" is missing, which holds ${
+        `Cannot load "${folder.name}": the shard ${quote(shard)} is missing, which holds ${
           describeNames(lost, 3)
         }`,
       );
@@ -78,7 +78,7 @@ function parseWeightMap(text: string, name: string): Map<string, string> {
     // A plain file name: an index must not reach outside its folder.
     if (typeof shard !== "string" || !/^[^/\\:]+\.safetensors$/.test(shard)) {
       throw new SyntaxError(
-        `Cannot load "${name}": tensor "${tensor}" lies in ${describeJson(shard)}, ` +
+        `Cannot load "${name}": tensor ${quote(tensor)} lies in ${describeJson(shard)}, ` +
           `expected the name of a .safetensors file in the same folder`,
       );
     }
@@ -97,7 +97,9 @@ function joinShards(
     const found = shards.get(shard)!.tensors.get(tensor);
     if (found === undefined) {
       throw new SyntaxError(
-        `Cannot load "${name}": the index says that tensor "${tensor}" is in "${shard}", which does not have it`,
+        `Cannot load "${name}": the index says that tensor ${quote(tensor)} is in ${
+          quote(shard)
+        }, which does not have it`,
       );
     }
     tensors.set(tensor, found);
@@ -107,7 +109,9 @@ function joinShards(
     for (const tensor of file.tensors.keys()) {
       if (owners.get(tensor) !== shard) {
         throw new SyntaxError(
-          `Cannot load "${name}": "${shard}" holds tensor "${tensor}", which the index does not place there`,
+          `Cannot load "${name}": ${quote(shard)} holds tensor ${
+            quote(tensor)
+          }, which the index does not place there`,
         );
       }
     }

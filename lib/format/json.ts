@@ -5,7 +5,7 @@
  * @module
  */
 
-import { describeError } from "../base/errors.ts";
+import { describeError, printable, quote } from "../base/errors.ts";
 
 /** What JSON text can hold. */
 export type JsonValue = null | boolean | number | string | JsonValue[] | { [key: string]: JsonValue };
@@ -28,14 +28,14 @@ export function parseJsonObject(text: string, name: string): JsonObject {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new SyntaxError(`Cannot parse "${name}": it is not JSON: ${describeError(error)}`);
+    throw new SyntaxError(`Cannot parse "${name}": it is not JSON: ${printable(describeError(error))}`);
   }
   if (!isJsonObject(value)) {
     throw new SyntaxError(`Cannot parse "${name}": it holds ${describeJson(value)}, expected a JSON object`);
   }
   const twice = findDuplicateKey(text);
   if (twice !== undefined) {
-    throw new SyntaxError(`Cannot parse "${name}": the key ${JSON.stringify(twice)} is given twice`);
+    throw new SyntaxError(`Cannot parse "${name}": the key ${quote(twice)} is given twice`);
   }
   return value;
 }
@@ -75,10 +75,19 @@ export function describeJson(value: unknown): string {
   if (value === null) return "null";
   if (Array.isArray(value)) return "an array";
   if (typeof value === "string") {
-    return `the string ${JSON.stringify(value.length > 40 ? value.slice(0, 40) + "…" : value)}`;
+    return `the string ${quote(value.length > 40 ? value.slice(0, 40) + "…" : value)}`;
   }
   if (typeof value === "number" || typeof value === "boolean") return `the ${typeof value} ${value}`;
   return "an object";
+}
+
+/** A value for messages: as JSON where it is flat and short, else as {@linkcode describeJson} has it. */
+export function showJson(value: unknown): string {
+  const isFlat = typeof value !== "object" || (Array.isArray(value) && value.length <= 32 &&
+    value.every((item) => typeof item !== "object"));
+  return isFlat && typeof value !== "string" && value !== undefined
+    ? JSON.stringify(value).slice(0, 200)
+    : describeJson(value);
 }
 
 /** JSON with sorted keys, two spaces of indentation and a final newline, as Hugging Face writes configurations. */

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { suggest } from "../base/errors.ts";
+import { quote, suggest } from "../base/errors.ts";
 import { describeJson, isJsonObject, type JsonObject, type JsonValue, parseJsonObject } from "./json.ts";
 
 /**
@@ -87,7 +87,9 @@ export class JsonConfig {
     const value = this.optionalString(key);
     if (value === undefined || (choices as readonly string[]).includes(value)) return value as T | undefined;
     throw new RangeError(
-      `Cannot use "${this.name}": "${this.#path}${key}" is "${value}", expected one of ${choices.join(", ")}`,
+      `Cannot use "${this.name}": "${this.#path}${key}" is ${quote(value)}, expected one of ${
+        choices.join(", ")
+      }`,
     );
   }
 
@@ -160,7 +162,7 @@ export class JsonConfig {
     const near = suggest(key, Object.keys(this.fields).filter((other) => other !== key));
     throw new RangeError(
       `Cannot use "${this.name}": "${this.#path}${key}" is missing, expected ${wanted}` +
-        (near === undefined ? "" : `; there is a "${this.#path}${near}"`),
+        (near === undefined ? "" : `; there is a ${quote(this.#path + near)}`),
     );
   }
 }

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { describeNames, describeShape } from "../base/errors.ts";
+import { describeNames, describeShape, quote } from "../base/errors.ts";
 import { type FileFolder, readText } from "./byte_source.ts";
 import { openCheckpoint } from "./checkpoint.ts";
 import { describeJson, formatJson, type JsonObject } from "./json.ts";
@@ -101,6 +101,9 @@ const OWN_KEYS = [
   "use_rslora",
 ];
 
+/** Most names of modules in a setting: each is compared with every module. */
+const MAX_NAMES = 2048;
+
 /** Version of PEFT whose set of keys is written. */
 const PEFT_VERSION = "0.17.0";
 
@@ -171,6 +174,14 @@ export function parseAdapterConfig(
     modulesToSave: json.optionalStrings("modules_to_save") ?? null,
     taskType: json.optionalString("task_type") ?? null,
   };
+  for (const key of ["target_modules", "rank_pattern", "alpha_pattern"]) {
+    const count = Object.keys(json.fields[key] ?? {}).length;
+    if (count > MAX_NAMES) {
+      throw new RangeError(
+        `Cannot use "${name}": "${key}" has ${count} names, expected at most ${MAX_NAMES}`,
+      );
+    }
+  }
   const ranks = [["r", config.rank], ...Object.entries(config.rankPattern ?? {})] as const;
   for (const [key, rank] of ranks) {
     if (!Number.isInteger(rank) || rank < 1) {
@@ -193,7 +204,7 @@ function parsePattern(json: JsonConfig, key: string): Record<string, number> {
   const odd = keys.find((module) => !/^\^?[\w.]+$/.test(module));
   if (odd !== undefined) {
     throw new RangeError(
-      `Cannot use "${json.name}": "${key}" has the expression "${odd}", only module names are supported`,
+      `Cannot use "${json.name}": "${key}" has the expression ${quote(odd)}, only module names are supported`,
     );
   }
   return Object.fromEntries(keys.map((module) => [module, pattern!.number(module)]));
@@ -252,14 +263,14 @@ function checkPair(
     const name = loraTensorName(module, part);
     const tensor = tensors.tensors.get(name);
     if (tensor === undefined) {
-      throw new RangeError(`Cannot load "${tensors.name}": tensor "${name}" is missing`);
+      throw new RangeError(`Cannot load "${tensors.name}": tensor ${quote(name)} is missing`);
     }
     const rankAt = part === "A" ? 0 : 1;
     const rank = rankOf(config, module);
     if (tensor.shape.length !== 2 || tensor.shape[rankAt] !== rank) {
       const wanted = part === "A" ? `[${rank}, in]` : `[out, ${rank}]`;
       throw new TypeError(
-        `Cannot load "${tensors.name}": tensor "${name}" has shape ${
+        `Cannot load "${tensors.name}": tensor ${quote(name)} has shape ${
           describeShape(tensor.shape)
         }, expected ${wanted}`,
       );
@@ -268,7 +279,7 @@ function checkPair(
   });
   if (!config.targetModules.some((target) => endsWithPath(module, target))) {
     throw new RangeError(
-      `Cannot load "${tensors.name}": module "${module}" is adapted, but "target_modules" has only ` +
+      `Cannot load "${tensors.name}": module ${quote(module)} is adapted, but "target_modules" has only ` +
         describeNames(config.targetModules),
     );
   }

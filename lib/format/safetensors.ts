@@ -5,7 +5,7 @@
  */
 
 import { decodeBf16, decodeF16 } from "../base/half.ts";
-import { describeNames, describeShape, suggest } from "../base/errors.ts";
+import { describeNames, describeShape, quote, suggest } from "../base/errors.ts";
 import { elementCount } from "../base/shape.ts";
 import { type ByteSource, readExactly } from "./byte_source.ts";
 import {
@@ -81,11 +81,11 @@ export function tensorReaders(
     read,
     async readF32(tensor) {
       const { dtype } = requireTensor(tensors, tensor, name);
-      return toF32(await read(tensor), dtype, `tensor "${tensor}" of "${name}"`);
+      return toF32(await read(tensor), dtype, `tensor ${quote(tensor)} of "${name}"`);
     },
     async readI32(tensor) {
       const { dtype } = requireTensor(tensors, tensor, name);
-      return toI32(await read(tensor), dtype, `tensor "${tensor}" of "${name}"`);
+      return toI32(await read(tensor), dtype, `tensor ${quote(tensor)} of "${name}"`);
     },
   };
 }
@@ -105,8 +105,8 @@ export function requireTensor<T extends TensorSpec>(
   const near = suggest(tensor, tensors.keys());
   const hint = near === undefined
     ? `it has ${describeNames([...tensors.keys()], 4)}`
-    : `did you mean "${near}"?`;
-  throw new RangeError(`Cannot read "${name}": there is no tensor "${tensor}"; ${hint}`);
+    : `did you mean ${quote(near)}?`;
+  throw new RangeError(`Cannot read "${name}": there is no tensor ${quote(tensor)}; ${hint}`);
 }
 
 function toF32(bytes: Uint8Array<ArrayBuffer>, dtype: Dtype, what: string): Float32Array<ArrayBuffer> {

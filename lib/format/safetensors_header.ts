@@ -7,9 +7,9 @@
  * @module
  */
 
-import { describeError, describeShape } from "../base/errors.ts";
+import { describeError, describeShape, printable, quote } from "../base/errors.ts";
 import { elementCount } from "../base/shape.ts";
-import { describeJson, findDuplicateKey, isJsonObject } from "./json.ts";
+import { describeJson, findDuplicateKey, isJsonObject, showJson } from "./json.ts";
 
 /** Size of one element of each dtype, in bytes. */
 export const DTYPE_BYTES = {
@@ -151,7 +151,9 @@ function parseFields(bytes: Uint8Array, name: string): Record<string, unknown> {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
     fields = JSON.parse(text);
   } catch (error) {
-    throw new SyntaxError(`Cannot load "${name}": its header is not JSON: ${describeError(error)}`);
+    throw new SyntaxError(
+      `Cannot load "${name}": its header is not JSON: ${printable(describeError(error))}`,
+    );
   }
   if (!isJsonObject(fields)) {
     throw new SyntaxError(
@@ -191,12 +193,12 @@ function parseEntry(value: unknown, { dataStart, fileSize, where }: EntryPlace):
   }
   if (!isSizes(shape) || shape.length > MAX_RANK) {
     throw new SyntaxError(
-      `Cannot load ${where} has for shape ${JSON.stringify(shape)}, expected whole numbers`,
+      `Cannot load ${where} has for shape ${showJson(shape)}, expected whole numbers`,
     );
   }
   if (!isSizes(offsets) || offsets.length !== 2) {
     throw new SyntaxError(
-      `Cannot load ${where} has for data_offsets ${JSON.stringify(offsets)}, expected two whole numbers`,
+      `Cannot load ${where} has for data_offsets ${showJson(offsets)}, expected two whole numbers`,
     );
   }
   const [begin, end] = offsets as [number, number];
@@ -253,9 +255,4 @@ function checkCoverage(
 
 function isSizes(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((item) => Number.isSafeInteger(item) && item >= 0);
-}
-
-/** A name from the file, quoted and bounded for messages. */
-function quote(name: string): string {
-  return JSON.stringify(name.length > 200 ? name.slice(0, 200) + "…" : name);
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { quote } from "../base/errors.ts";
 import { requireTensor, tensorReaders, type TensorSource, type TensorSpec } from "./safetensors.ts";
 
 /**
@@ -23,7 +24,9 @@ export function renameTensors(
     const other = stored.get(renamed);
     if (other !== undefined) {
       throw new SyntaxError(
-        `Cannot load "${source.name}": "${other}" and "${name}" are the same tensor, "${renamed}"`,
+        `Cannot load "${source.name}": ${quote(other)} and ${quote(name)} are the same tensor, ${
+          quote(renamed)
+        }`,
       );
     }
     stored.set(renamed, name);

@@ -188,6 +188,18 @@ export function writeTensor(
   gpu.device.queue.writeBuffer(buffer, tensor.offsetBytes, bytes as Uint8Array<ArrayBuffer>);
 }
 
+/**
+ * Waits until what was written is on the GPU. Until the next submission a write waits in memory of its own: whoever writes much
+ * would hold it twice.
+ *
+ * @throws {DeviceError} when the device was lost, or had refused something since it was last asked
+ */
+export async function flushWrites(gpu: Gpu): Promise<void> {
+  const { queue } = gpu.device;
+  queue.submit([]);
+  await awaitDevice(gpu, "write to the GPU", () => queue.onSubmittedWorkDone());
+}
+
 /** Makes a persistent tensor trainable: it gets a gradient of the same shape, zero at first. */
 export function makeTrainable(gpu: Gpu, tensor: Tensor): Tensor {
   tensor.storage.requiresGrad = true;

@@ -4,26 +4,27 @@
  * @module
  */
 
-import { readText } from "../format/byte_source.ts";
-import type { FileFolder } from "../format/byte_source.ts";
 import { CaptionGenerator } from "../generate/generator.ts";
 import { type Gpu, openGpu } from "../gpu/device.ts";
 import { type Tensor, tensorFrom } from "../gpu/tensor.ts";
 import { looksPhotographic } from "../image/photograph.ts";
-import { parseProcessorConfig, preprocess, type ProcessorConfig } from "../image/processor.ts";
+import { preprocess, type ProcessorConfig } from "../image/processor.ts";
+import { type CaptionerConfig, type CaptionerWeights, prefixTokens } from "../models/captioner.ts";
+import { readCaptionerConfig, readTrainedOf, trainableSpecsOf } from "../models/captioner_files.ts";
 import {
-  type CaptionerConfig,
-  type CaptionerWeights,
-  prefixTokens,
-  trainableSpecs,
-} from "../models/captioner.ts";
-import { readCaptionerConfig, readTrainedOf } from "../models/captioner_files.ts";
-import { type DecoderModel, loadDecoderModel, loadVisionModel, type VisionModel } from "../models/load.ts";
+  type DecoderModel,
+  loadDecoderModel,
+  loadVisionModel,
+  openDecoderConfig,
+  openVisionConfig,
+  type VisionModel,
+} from "../models/load.ts";
 import { FrozenWeights } from "../nn/weights.ts";
-import { type CaptionTokenizer, loadTokenizer } from "../text/tokenizer.ts";
+import type { CaptionTokenizer } from "../text/tokenizer.ts";
 import { decodeImage } from "./decode.ts";
 import { EMBEDDED_ENCODER, openModelFolder, resolveModelFolder } from "./model_folders.ts";
 import { openFileFolder } from "./files.ts";
+import { parseProcessor, parseTokenizer, readModelText } from "./model_texts.ts";
 import { prepareDriverEnvironment } from "./quiet_driver.ts";
 
 /** Options of {@linkcode Captioner.load}. */
@@ -92,44 +93,55 @@ export class Captioner implements Disposable {
    * Loads a captioner: a run folder of `deno task train`, a Hub id, or `embedded:captioner`.
    *
    * @throws {UserError} when there is no such model
-   * @throws {RangeError | SyntaxError | TypeError} when a file is missing, damaged or does not fit; the message names it
+   * @throws {RangeError | SyntaxError | TypeError} when a file is missing, damaged or does not fit; the message names it, and nothing
+   * stays on the GPU
    */
   static async load(model: string, options: CaptionerLoadOptions = {}): Promise<Captioner> {
     const folder = await openFileFolder(await resolveModelFolder(model));
     const settings = await readCaptionerConfig(folder);
+    const encoderFolder = await openModelFolder(settings.encoder.reference);
+    const decoderFolder = await openModelFolder(settings.decoder.reference);
+    const config: CaptionerConfig = {
+      ...settings,
+      vision: await openVisionConfig(encoderFolder),
+      decoder: await openDecoderConfig(decoderFolder),
+    };
+    // What takes no time is refused before what does.
+    const tokenizer = parseTokenizer({
+      tokenizer: await readModelText(folder, "tokenizer.json"),
+      config: await readModelText(folder, "tokenizer_config.json"),
+    }, config.decoder);
+    const processor = parseProcessor(await readModelText(folder, "preprocessor_config.json"), config.vision);
+    const trained = await readTrainedOf(folder, settings, trainableSpecsOf(folder.name, config));
     prepareDriverEnvironment();
     const gpu = options.gpu ?? await openGpu();
-    const vision = await loadVisionModel(gpu, await openModelFolder(settings.encoder.reference));
-    const decoderFolder = await openModelFolder(settings.decoder.reference);
-    const config: CaptionerConfig = { ...settings, vision: vision.config, decoder: undefined as never };
-    const maxPositions = prefixTokens(config) + settings.maxLength;
-    const decoder = await loadDecoderModel(gpu, decoderFolder, { maxPositions });
-    config.decoder = decoder.config;
-    const trainable = new Map<string, Tensor>();
-    for (const [name, { shape, data }] of await readTrainedOf(folder, settings, trainableSpecs(config))) {
-      trainable.set(name, tensorFrom(gpu, new Float32Array(data), { shape, label: name }));
+    const ownsGpu = options.gpu === undefined;
+    let vision: VisionModel | undefined;
+    try {
+      vision = await loadVisionModel(gpu, encoderFolder);
+      const maxPositions = prefixTokens(config) + settings.maxLength;
+      const decoder = await loadDecoderModel(gpu, decoderFolder, { maxPositions });
+      const trainable = new Map<string, Tensor>();
+      for (const [name, { shape, data }] of trained) {
+        trainable.set(name, tensorFrom(gpu, new Float32Array(data), { shape, label: name }));
+      }
+      return new Captioner(gpu, {
+        config,
+        vision,
+        decoder,
+        trainable: new FrozenWeights(folder.name, trainable),
+        tokenizer,
+        processor,
+        maxLength: settings.maxLength,
+        baseModels: { encoder: settings.encoder.reference, decoder: settings.decoder.reference },
+        drawnOnly: settings.encoder.reference === EMBEDDED_ENCODER,
+        ownsGpu,
+      });
+    } catch (error) {
+      vision?.weights.destroy();
+      if (ownsGpu) gpu.destroy();
+      throw error;
     }
-    const tokenizer = loadTokenizer(
-      JSON.parse(await readRequired(folder, "tokenizer.json")),
-      JSON.parse(await readRequired(folder, "tokenizer_config.json")),
-    );
-    if (tokenizer.vocabSize > decoder.config.vocabSize) {
-      throw new RangeError(
-        `Cannot load "${folder.name}": its tokenizer has ${tokenizer.vocabSize} ids, the decoder's embedding ${decoder.config.vocabSize} rows`,
-      );
-    }
-    return new Captioner(gpu, {
-      config,
-      vision,
-      decoder,
-      trainable: new FrozenWeights(folder.name, trainable),
-      tokenizer,
-      processor: parseProcessorConfig(JSON.parse(await readRequired(folder, "preprocessor_config.json"))),
-      maxLength: settings.maxLength,
-      baseModels: { encoder: settings.encoder.reference, decoder: settings.decoder.reference },
-      drawnOnly: settings.encoder.reference === EMBEDDED_ENCODER,
-      ownsGpu: options.gpu === undefined,
-    });
   }
 
   /** What the captioner stands on: its base models' references. */
@@ -269,10 +281,4 @@ interface CaptionerParts {
   baseModels: { encoder: string; decoder: string };
   drawnOnly: boolean;
   ownsGpu: boolean;
-}
-
-async function readRequired(folder: FileFolder, name: string): Promise<string> {
-  const file = await folder.open(name);
-  if (file === undefined) throw new RangeError(`Cannot load "${folder.name}": it has no "${name}"`);
-  return await readText(file);
 }

@@ -6,10 +6,9 @@
 
 import { hashText, Rng } from "../base/rng.ts";
 import { UserError } from "../base/errors.ts";
-import { type FileFolder, readText } from "../format/byte_source.ts";
-import { openCheckpoint } from "../format/checkpoint.ts";
+import type { FileFolder } from "../format/byte_source.ts";
 import { type Adapter, openAdapter } from "../format/peft.ts";
-import { outputSize, parseProcessorConfig, type ProcessorConfig } from "../image/processor.ts";
+import type { ProcessorConfig } from "../image/processor.ts";
 import {
   type CaptionerConfig,
   initialValues,
@@ -18,17 +17,24 @@ import {
   VISION_PREFIX,
 } from "../models/captioner.ts";
 import { type CaptionerFolderConfig, checkCaptionerConfig } from "../models/captioner_config.ts";
-import { readAdapterOf, readCaptionerConfig, readTrainedOf } from "../models/captioner_files.ts";
+import {
+  readAdapterOf,
+  readCaptionerConfig,
+  readTrainedOf,
+  trainableSpecsOf,
+} from "../models/captioner_files.ts";
 import { defaultLoraTargets } from "../models/decoder_families.ts";
 import { openDecoderConfig, openVisionConfig } from "../models/load.ts";
 import { openPart } from "../models/model_source.ts";
 import { type LoraConfig, resolveLora } from "../models/lora.ts";
 import { visionFiles } from "../models/vision.ts";
 import { matchWeights } from "../nn/weights.ts";
-import { type CaptionTokenizer, loadTokenizer } from "../text/tokenizer.ts";
+import type { CaptionTokenizer } from "../text/tokenizer.ts";
 import { openFileFolder } from "./files.ts";
+import { hashedDecoder, hashedEncoder, hashModels } from "./hash_models.ts";
+import { hashOf, hashValues } from "./hashes.ts";
 import { resolveModelFolder } from "./model_folders.ts";
-import { sha256Hex } from "../base/sha256.ts";
+import { parseProcessor, parseTokenizer, readModelText } from "./model_texts.ts";
 
 /** LoRA as asked for; without targets it adapts what is usual for the decoder's family. */
 export type LoraOptions = Omit<LoraConfig, "targetModules"> & { targetModules?: readonly string[] };
@@ -57,8 +63,10 @@ export interface TrainModelOptions {
   appendEos: boolean;
   /** Of start values. */
   seed: number;
-  /** Ends downloads with an `AbortError`. */
+  /** Ends downloads and hashing with an `AbortError`. */
   signal?: AbortSignal;
+  /** Told how many bytes of the models were hashed, and of how many. */
+  onProgress?(done: number, total: number): void;
 }
 
 /** Opened models; nothing is on the GPU yet. */
@@ -79,7 +87,7 @@ export interface TrainModels {
   copies: Map<string, string>;
   /** Start of every trainable tensor. */
   start: Map<string, Float32Array>;
-  /** Hash of the encoder's weights and configuration. */
+  /** Hash of the encoder's configuration and those of its weights that are used. */
   encoderHash: string;
   /** Hash of all of the above. */
   hash: string;
@@ -128,42 +136,25 @@ export async function openTrainModels(options: TrainModelOptions): Promise<Train
   const extractorFolder = options.featureExtractorModel !== undefined
     ? await openFileFolder(await resolve(options.featureExtractorModel))
     : base ?? encoderFolder;
-  const copies = new Map<string, string>();
-  for (
-    const [folder, name] of [
-      [base ?? decoderFolder, "tokenizer.json"],
-      [base ?? decoderFolder, "tokenizer_config.json"],
-      [extractorFolder, "preprocessor_config.json"],
-    ] as const
-  ) copies.set(name, await readRequired(folder, name));
-  const json = (name: string): unknown => JSON.parse(copies.get(name)!);
-  const tokenizer = loadTokenizer(json("tokenizer.json"), json("tokenizer_config.json"));
-  if (tokenizer.vocabSize > config.decoder.vocabSize) {
-    throw new UserError(
-      `Cannot train "${decoderFolder.name}": its tokenizer has ${tokenizer.vocabSize} ids, its embedding ${config.decoder.vocabSize} rows; ` +
-        `use the tokenizer of the same model`,
-    );
-  }
+  const texts = {
+    tokenizer: await readModelText(base ?? decoderFolder, "tokenizer.json"),
+    config: await readModelText(base ?? decoderFolder, "tokenizer_config.json"),
+    processor: await readModelText(extractorFolder, "preprocessor_config.json"),
+  };
+  const copies = new Map(Object.values(texts).map(({ name, text }): [string, string] => [name, text]));
+  const tokenizer = parseTokenizer(texts, config.decoder);
   const { eosIds } = config.decoder;
   if (eosIds.length > 0 && !eosIds.includes(tokenizer.eosId)) {
     throw new UserError(
-      `Cannot train "${decoderFolder.name}": its tokenizer ends texts with token ${tokenizer.eosId}, its "config.json" with ` +
-        `${eosIds.join(" or ")} ("eos_token_id"); use the tokenizer of the same model`,
+      `Cannot train "${decoderFolder.name}": the tokenizer of "${texts.tokenizer.folder}" ends texts with token ${tokenizer.eosId}, ` +
+        `its "config.json" with ${eosIds.join(" or ")} ("eos_token_id"); use the tokenizer of the same model`,
     );
   }
-  const processor = parseProcessorConfig(json("preprocessor_config.json"));
-  const { imageSize } = config.vision;
-  const size = outputSize(processor);
-  if (size?.width !== imageSize || size.height !== imageSize) {
-    throw new UserError(
-      `Cannot train "${encoderFolder.name}": its image processor gives ${
-        size === undefined ? "pictures of any size" : `${size.width}x${size.height} pixels`
-      }, the encoder takes ${imageSize}x${imageSize}; name another --feature-extractor-model`,
-    );
-  }
+  const processor = parseProcessor(texts.processor, config.vision);
   const start = await startValues({ config, settings, base, adapter, encoderFolder, seed: options.seed });
-  const encoderHash = await hashFiles(encoderFolder);
-  const parts = [encoderHash, await hashFiles(decoderFolder), JSON.stringify(settings), ...copies.values()];
+  const models = [await hashedEncoder(encoderFolder), await hashedDecoder(decoderFolder)];
+  const [encoderHash, decoderHash] = await hashModels(models, options) as [string, string];
+  const parts = [encoderHash, decoderHash, JSON.stringify(settings), ...copies.values()];
   if (base !== undefined || adapter !== undefined) parts.push(await hashValues(start));
   const hash = await hashOf(parts);
   return {
@@ -210,7 +201,8 @@ async function startValues(
     seed: number;
   },
 ): Promise<Map<string, Float32Array>> {
-  const specs = trainableSpecs(config);
+  const file = base?.name ?? adapter?.tensors.name;
+  const specs = file === undefined ? trainableSpecs(config) : trainableSpecsOf(file, config);
   const start = new Map<string, Float32Array>();
   if (base !== undefined) {
     for (const [name, { data }] of await readTrainedOf(base, settings, specs)) {
@@ -239,33 +231,4 @@ async function startValues(
   });
   for (const [name, stored] of names) start.set(VISION_PREFIX + name, await checkpoint.readF32(stored));
   return start;
-}
-
-async function readRequired(folder: FileFolder, name: string): Promise<string> {
-  const file = await folder.open(name);
-  if (file === undefined) throw new UserError(`Cannot train with "${folder.name}": it has no "${name}"`);
-  return await readText(file);
-}
-
-/** Hash of a checkpoint: its configuration and every tensor's bytes. */
-async function hashFiles(folder: FileFolder): Promise<string> {
-  const source = await openCheckpoint(folder);
-  const parts = [await readRequired(folder, "config.json")];
-  for (const name of [...source.tensors.keys()].sort()) {
-    parts.push(name, await sha256Hex(await source.read(name)));
-  }
-  return await hashOf(parts);
-}
-
-async function hashValues(values: ReadonlyMap<string, Float32Array>): Promise<string> {
-  const parts: string[] = [];
-  for (const [name, data] of values) {
-    parts.push(name, await sha256Hex(new Uint8Array(new Float32Array(data).buffer)));
-  }
-  return await hashOf(parts);
-}
-
-/** Hash of texts, each told apart from its neighbours. */
-export async function hashOf(parts: readonly string[]): Promise<string> {
-  return await sha256Hex(new TextEncoder().encode(JSON.stringify(parts)));
 }

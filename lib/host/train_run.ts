@@ -11,7 +11,7 @@ import { evaluate, type Evaluation } from "../train/evaluation.ts";
 import { countSteps } from "../train/trainer.ts";
 import type { TrainingCheckpoint, TrainSettings } from "../train/trainer_types.ts";
 import { openFileFolder } from "./files.ts";
-import { startProgress } from "./progress.ts";
+import { type ProgressOptions, startProgress } from "./progress.ts";
 import { chooseRunFolder, RunFolder } from "./run_folder.ts";
 import { readRowWeights, type RowWeights } from "./row_weights.ts";
 import { formatBytes } from "./terminal.ts";
@@ -25,7 +25,8 @@ import {
   type TrainingRowsOptions,
 } from "./train_data.ts";
 import { trainWithLog } from "./train_loop.ts";
-import { hashOf, openTrainModels, type TrainModels } from "./train_models.ts";
+import { hashOf } from "./hashes.ts";
+import { openTrainModels, type TrainModels } from "./train_models.ts";
 import type { TrainRunContext, TrainRunOptions, TrainRunResult } from "./train_options.ts";
 import { formatManifest, writeRunPages } from "./train_pages.ts";
 import { openTrainGpu, TrainSession } from "./train_session.ts";
@@ -49,11 +50,18 @@ export async function runTraining(
   context: TrainRunContext,
 ): Promise<TrainRunResult> {
   const { say, signal } = context;
-  const models = await openTrainModels({
-    ...options,
-    unfrozenVisionLayers: options.unfreezeVisionLayers,
-    signal,
-  });
+  const models = await withProgress(
+    context,
+    "check models",
+    (onProgress) =>
+      openTrainModels({
+        ...options,
+        unfrozenVisionLayers: options.unfreezeVisionLayers,
+        signal,
+        onProgress,
+      }),
+    { unit: "bytes", afterMs: 1000 },
+  );
   const data = await withProgress(
     context,
     "read data",
@@ -270,11 +278,15 @@ async function withProgress<T>(
   { quiet = false }: TrainRunContext,
   label: string,
   work: (onProgress: (done: number, total: number) => void) => Promise<T>,
+  options: Pick<ProgressOptions, "unit"> & { afterMs?: number } = {},
 ): Promise<T> {
+  const { unit = "count", afterMs = 0 } = options;
+  const startMs = performance.now();
   let progress: ReturnType<typeof startProgress> | undefined;
   try {
     return await work((done, total) => {
-      progress ??= startProgress({ label, total, quiet });
+      if (performance.now() - startMs < afterMs) return;
+      progress ??= startProgress({ label, total, quiet, unit });
       progress.update(done);
     });
   } finally {

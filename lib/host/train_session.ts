@@ -21,7 +21,8 @@ import { FeatureCache, resolveCacheDir } from "./cache.ts";
 import { ImageWorkers } from "./image_workers.ts";
 import { prepareDriverEnvironment } from "./quiet_driver.ts";
 import type { DataRow } from "./train_data.ts";
-import { hashOf, type TrainModels } from "./train_models.ts";
+import { hashOf } from "./hashes.ts";
+import type { TrainModels } from "./train_models.ts";
 import { type AUTOTUNE, tuneStep } from "./tuning.ts";
 
 /** Kinds of adapters that can be asked for; `cuda` and `mps` mean `gpu`, as the Python project's names. */

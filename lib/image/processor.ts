@@ -4,6 +4,7 @@
  * @module
  */
 
+import { showJson } from "../format/json.ts";
 import { checkImageSize, type RgbImage } from "./decode.ts";
 import { type ResampleFilter, resizeImage } from "./resample.ts";
 
@@ -82,7 +83,7 @@ export function parseProcessorConfig(json: unknown, options: ParseProcessorOptio
   if (family === undefined) {
     throw new TypeError(
       `Cannot read preprocessor_config.json: image_processor_type is ${
-        JSON.stringify(file.image_processor_type)
+        showJson(file.image_processor_type)
       }, ` +
         "expected a SigLIP, ViT or CLIP image processor",
     );
@@ -234,10 +235,10 @@ function readPixels(name: string, value: unknown): number {
 }
 
 function readFilter(value: unknown): ResampleFilter {
-  const filter = FILTERS[value as number];
+  const filter = typeof value === "number" ? FILTERS[value] : undefined;
   if (filter === undefined) {
     throw new RangeError(
-      `Cannot read preprocessor_config.json: resample is ${JSON.stringify(value)}, expected one of ${
+      `Cannot read preprocessor_config.json: resample is ${showJson(value)}, expected one of ${
         Object.keys(FILTERS)
       }`,
     );
@@ -257,6 +258,6 @@ function readChannels(name: string, value: unknown): number[] {
 
 function wrongKind(name: string, wanted: string, found: unknown): TypeError {
   return new TypeError(
-    `Cannot read preprocessor_config.json: ${name} is ${JSON.stringify(found)}, expected ${wanted}`,
+    `Cannot read preprocessor_config.json: ${name} is ${showJson(found)}, expected ${wanted}`,
   );
 }

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { describeError } from "../base/errors.ts";
+import { describeError, quote } from "../base/errors.ts";
 import { formatJson, type JsonObject } from "../format/json.ts";
 import type { JsonConfig } from "../format/json_config.ts";
 import type { ProjectionConfig } from "./captioner.ts";
@@ -55,7 +55,7 @@ export function parseCaptionerConfig(json: JsonConfig): CaptionerFolderConfig {
       `Cannot use "${json.name}": "layout_version" is ${version}, this program reads ${LAYOUT_VERSION}`,
     );
   }
-  const config: CaptionerFolderConfig = {
+  return checkedConfig(json, {
     encoder: { reference: json.object("encoder").string("reference") },
     decoder: { reference: json.object("decoder").string("reference") },
     projection: parseProjection(json.object("projection")),
@@ -63,7 +63,11 @@ export function parseCaptionerConfig(json: JsonConfig): CaptionerFolderConfig {
     unfrozenVisionLayers: json.integer("unfrozen_vision_layers"),
     maxLength: json.integer("max_length"),
     appendEos: json.boolean("append_eos"),
-  };
+  });
+}
+
+/** What a file says, checked. @throws {RangeError} Naming the file and the value */
+export function checkedConfig(json: JsonConfig, config: CaptionerFolderConfig): CaptionerFolderConfig {
   try {
     checkCaptionerConfig(config);
   } catch (error) {
@@ -103,10 +107,10 @@ export function checkCaptionerConfig(config: CaptionerFolderConfig): void {
     requireNumber("LoRA alpha", lora.alpha, { min: 0 });
     requireNumber("LoRA dropout", lora.dropout, { min: 0, below: 1 });
     for (const [module, rank] of Object.entries(lora.rankPattern ?? {})) {
-      requireNumber(`LoRA rank of "${module}"`, rank, { min: 1, whole: true });
+      requireNumber(`LoRA rank of ${quote(module)}`, rank, { min: 1, whole: true });
     }
     for (const [module, alpha] of Object.entries(lora.alphaPattern ?? {})) {
-      requireNumber(`LoRA alpha of "${module}"`, alpha, { min: 0 });
+      requireNumber(`LoRA alpha of ${quote(module)}`, alpha, { min: 0 });
     }
     if (lora.targetModules.length === 0) {
       throw new RangeError("LoRA has no target modules; name some, or use rank 0");

@@ -5,14 +5,14 @@
  * @module
  */
 
-import { describeNames, describeShape } from "../base/errors.ts";
+import { describeError, describeNames, describeShape, quote } from "../base/errors.ts";
 import type { ByteSource, FileFolder } from "../format/byte_source.ts";
 import { findNonFinite, openCheckpoint } from "../format/checkpoint.ts";
 import { type Adapter, encodeAdapter, openAdapter, PEFT_PREFIX } from "../format/peft.ts";
 import { openSafetensors, type TensorSource, writeSafetensors } from "../format/safetensors.ts";
 import { renameTensors } from "../format/tensor_view.ts";
 import type { WeightSpec } from "../nn/weights.ts";
-import { VISION_PREFIX } from "./captioner.ts";
+import { type CaptionerConfig, type TrainableSpec, trainableSpecs, VISION_PREFIX } from "./captioner.ts";
 import {
   type BaseModelReference,
   CAPTIONER_MODEL_TYPE,
@@ -126,6 +126,20 @@ export async function readTrainedOf(
 }
 
 /**
+ * {@linkcode trainableSpecs} of a captioner or adapter that was read from files.
+ *
+ * @param name What was read, for messages
+ * @throws {RangeError} If it adapts modules that the decoder has not, or more layers than the encoder has
+ */
+export function trainableSpecsOf(name: string, config: CaptionerConfig): TrainableSpec[] {
+  try {
+    return trainableSpecs(config);
+  } catch (error) {
+    throw new RangeError(`Cannot use "${name}": ${describeError(error)}`, { cause: error });
+  }
+}
+
+/**
  * Reads the pairs of a PEFT adapter, exactly the tensors of `specs`.
  *
  * @throws {RangeError} If the adapter was made for another model: a pair is missing, misshapen, or has no module; or it saved whole
@@ -231,7 +245,7 @@ function describeRanks(lora: LoraConfig): string {
   return [
     `rank ${lora.rank} and alpha ${lora.alpha}`,
     ...patterns.flatMap(([what, pattern]) =>
-      Object.entries(pattern ?? {}).sort().map(([module, value]) => `${what} ${value} for "${module}"`)
+      Object.entries(pattern ?? {}).sort().map(([module, value]) => `${what} ${value} for ${quote(module)}`)
     ),
     ...(lora.useRslora ? ["rank-stabilised"] : []),
   ].join(", ");
@@ -262,13 +276,17 @@ async function addTensors(
 ): Promise<void> {
   for (const [name, { shape }] of source.tensors) {
     if (!name.startsWith(prefix)) {
-      throw new RangeError(`Cannot load "${source.name}": tensor "${name}" does not begin with "${prefix}"`);
+      throw new RangeError(
+        `Cannot load "${source.name}": tensor ${quote(name)} does not begin with "${prefix}"`,
+      );
     }
     const data = await source.readF32(name);
     const bad = findNonFinite(data);
     if (bad !== undefined) {
       throw new RangeError(
-        `Cannot load "${source.name}": tensor "${name}" has ${bad.count} values that are NaN or infinite`,
+        `Cannot load "${source.name}": tensor ${
+          quote(name)
+        } has ${bad.count} values that are NaN or infinite`,
       );
     }
     tensors.set(renamed + name.slice(prefix.length), { shape, data });

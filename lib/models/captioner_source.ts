@@ -5,9 +5,14 @@
  */
 
 import { type FileFolder, readText } from "../format/byte_source.ts";
-import { type CaptionerConfig, trainableSpecs } from "./captioner.ts";
+import type { CaptionerConfig } from "./captioner.ts";
 import type { CaptionerFolderConfig } from "./captioner_config.ts";
-import { readCaptionerConfig, readTrainedOf, type TrainedTensors } from "./captioner_files.ts";
+import {
+  readCaptionerConfig,
+  readTrainedOf,
+  trainableSpecsOf,
+  type TrainedTensors,
+} from "./captioner_files.ts";
 import { parseDecoder } from "./decoder_families.ts";
 import { type ModelSource, openPart } from "./model_source.ts";
 import { parseVision } from "./vision.ts";
@@ -53,7 +58,7 @@ export async function openCaptionerSource(
     vision: parseVision(encoder.config),
     decoder: parseDecoder(decoder.config),
   };
-  const trained = await readTrainedOf(folder, settings, trainableSpecs(config));
+  const trained = await readTrainedOf(folder, settings, trainableSpecsOf(folder.name, config));
   const texts = new Map<string, string>();
   for (const name of CAPTIONER_TEXTS) {
     const file = await folder.open(name);

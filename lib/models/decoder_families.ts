@@ -7,6 +7,7 @@
  * @module
  */
 
+import { quote } from "../base/errors.ts";
 import type { JsonConfig } from "../format/json_config.ts";
 import type { Activation, DecoderBlockNames } from "../nn/decoder_block.ts";
 import { readPositive, readSize } from "./config_sizes.ts";
@@ -194,7 +195,7 @@ function readRotary(
 ): Sizes {
   const rope = readRope(config);
   const activation = config.optionalString("hidden_act") ?? "silu";
-  if (activation !== "silu") refuse(config, `hidden_act "${activation}"`);
+  if (activation !== "silu") refuse(config, `hidden_act ${quote(activation)}`);
   const hiddenSize = readSize(config, "hidden_size");
   const heads = readSize(config, "num_attention_heads");
   const headDim = config.optionalInteger("head_dim") ?? family.headDim ?? hiddenSize / heads;
@@ -229,7 +230,7 @@ function readRope(config: JsonConfig): JsonConfig {
     const settings = config.optionalObject(key);
     const type = settings?.optionalString("rope_type") ?? settings?.optionalString("type");
     if (settings !== undefined && type !== "default") {
-      refuse(config, `${key}${type === undefined ? "" : ` "${type}"`}`);
+      refuse(config, `${key}${type === undefined ? "" : ` ${quote(type)}`}`);
     }
   }
   const rope = config.optionalObject("rope_parameters") ?? config;
@@ -245,7 +246,7 @@ function readRope(config: JsonConfig): JsonConfig {
 function switchedWindow(config: JsonConfig): number | undefined {
   const types = config.optionalStrings("layer_types") ?? [];
   const unknown = types.find((type) => type !== "full_attention" && type !== "sliding_attention");
-  if (unknown !== undefined) refuse(config, `layer_types "${unknown}"`);
+  if (unknown !== undefined) refuse(config, `layer_types ${quote(unknown)}`);
   const isOn = (config.optionalBoolean("use_sliding_window") ?? false) || types.includes("sliding_attention");
   return isOn ? config.optionalInteger("sliding_window") ?? 4096 : undefined;
 }
@@ -303,17 +304,17 @@ function readOpt(config: JsonConfig): Sizes {
   };
 }
 
-const ACTIVATIONS: Record<string, Activation> = {
-  gelu: "erf",
-  gelu_new: "tanh",
-  gelu_pytorch_tanh: "tanh",
-  quick_gelu: "quick",
-  relu: "relu",
-};
+const ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
+  ["gelu", "erf"],
+  ["gelu_new", "tanh"],
+  ["gelu_pytorch_tanh", "tanh"],
+  ["quick_gelu", "quick"],
+  ["relu", "relu"],
+]);
 
 function readActivation(config: JsonConfig, fallback: string): Activation {
   const name = config.optionalString("activation_function") ?? fallback;
-  return ACTIVATIONS[name] ?? refuse(config, `activation_function "${name}"`);
+  return ACTIVATIONS.get(name) ?? refuse(config, `activation_function ${quote(name)}`);
 }
 
 /** `eos_token_id` is a number or a list of them. */

@@ -6,6 +6,8 @@
  * @module
  */
 
+import { quote } from "../base/errors.ts";
+import { showJson } from "../format/json.ts";
 import type { JsonConfig } from "../format/json_config.ts";
 import {
   encoderBlock,
@@ -88,9 +90,9 @@ export function findFamily<K extends string>(
   if (config.optionalString("model_type")?.startsWith("siglip2")) {
     throw unsupported(
       config,
-      `"model_type" "${
-        config.string("model_type")
-      }" (NaFlex: images of any shape; fixed-resolution checkpoints of SigLIP 2 ` +
+      `"model_type" ${
+        quote(config.string("model_type"))
+      } (NaFlex: images of any shape; fixed-resolution checkpoints of SigLIP 2 ` +
         `say "siglip")`,
     );
   }
@@ -118,7 +120,7 @@ export function readEncoderConfig(config: JsonConfig, family: EncoderFamily): En
   for (const [key, wanted] of Object.entries(family.only ?? {})) {
     const found = typeof wanted === "boolean" ? config.optionalBoolean(key) : config.optionalString(key);
     if (found !== undefined && found !== wanted) {
-      throw unsupported(config, `"${key}" ${JSON.stringify(found)}`);
+      throw unsupported(config, `"${key}" ${showJson(found)}`);
     }
   }
   const pruned = config.optionalObject("pruned_heads");

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { describeNames } from "../base/errors.ts";
+import { describeNames, quote } from "../base/errors.ts";
 import { endsWithPath } from "../format/peft.ts";
 import { type DecoderConfig, decoderLinears, type LinearModule } from "./decoder.ts";
 
@@ -55,7 +55,7 @@ export function resolveLora(config: DecoderConfig, lora: LoraConfig): LoraConfig
   );
   if (unknown !== undefined) {
     throw new RangeError(
-      `Cannot add LoRA to "${unknown}": the decoder has ${describeNames(names)}; or name ${ALL_LINEAR}`,
+      `Cannot add LoRA to ${quote(unknown)}: the decoder has ${describeNames(names)}; or name ${ALL_LINEAR}`,
     );
   }
   return { ...lora, targetModules };

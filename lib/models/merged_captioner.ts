@@ -16,7 +16,7 @@
 import type { JsonConfig } from "../format/json_config.ts";
 import type { JsonObject } from "../format/json.ts";
 import type { ProjectionConfig } from "./captioner.ts";
-import type { CaptionerFolderConfig } from "./captioner_config.ts";
+import { type CaptionerFolderConfig, checkedConfig } from "./captioner_config.ts";
 
 /** `model_type` of the layouts. */
 export const MERGED_LAYOUTS = ["llava", "idefics3"] as const;
@@ -93,7 +93,7 @@ export function mergedProjectionName(
 /**
  * Settings of a merged folder. Both base models lie in the folder itself, which is `reference`.
  *
- * @throws {RangeError} If the folder was not merged from a captioner
+ * @throws {RangeError | TypeError} If the folder was not merged from a captioner, or a value is one that no captioner can have
  */
 export function parseMergedConfig(json: JsonConfig, reference: string): CaptionerFolderConfig {
   const layout = json.choice("model_type", MERGED_LAYOUTS);
@@ -104,7 +104,7 @@ export function parseMergedConfig(json: JsonConfig, reference: string): Captione
     );
   }
   const projection = own.choice("projection", ["linear", "mlp"]);
-  return {
+  return checkedConfig(json, {
     encoder: { reference },
     decoder: { reference },
     projection: projection === "linear"
@@ -114,7 +114,7 @@ export function parseMergedConfig(json: JsonConfig, reference: string): Captione
     unfrozenVisionLayers: 0,
     maxLength: own.integer("max_length"),
     appendEos: own.boolean("append_eos"),
-  };
+  });
 }
 
 /** The captioner's own settings, to be written into `config.json`. */

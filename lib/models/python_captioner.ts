@@ -17,7 +17,7 @@
 import type { JsonObject } from "../format/json.ts";
 import type { JsonConfig } from "../format/json_config.ts";
 import { VISION_PREFIX } from "./captioner.ts";
-import type { CaptionerFolderConfig } from "./captioner_config.ts";
+import { type CaptionerFolderConfig, checkedConfig } from "./captioner_config.ts";
 import { DECODER_FAMILIES, defaultLoraTargets } from "./decoder_families.ts";
 import { DECODER_PREFIX } from "./lora.ts";
 
@@ -57,7 +57,7 @@ export function isPythonName(stored: string): boolean {
  * Captions were trained without an end token. Of an encoder that was trained whole, all layers go on being trained, its embeddings
  * and final norm do not.
  *
- * @throws {RangeError | TypeError} If a key is missing or of another kind
+ * @throws {RangeError | TypeError} If a key is missing, of another kind, or has a value that no captioner can have
  */
 export function parsePythonConfig(json: JsonConfig, reference: string): CaptionerFolderConfig {
   json.choice("model_type", [PYTHON_MODEL_TYPE]);
@@ -65,7 +65,7 @@ export function parsePythonConfig(json: JsonConfig, reference: string): Captione
   const isFrozen = json.optionalBoolean("freeze_vision_encoder") ?? true;
   const targetModules = json.optionalStrings("lora_target_modules") ??
     defaultLoraTargets(json.object("text_config").choice("model_type", DECODER_FAMILIES));
-  return {
+  return checkedConfig(json, {
     encoder: { reference },
     decoder: { reference },
     projection: type === "linear"
@@ -82,7 +82,7 @@ export function parsePythonConfig(json: JsonConfig, reference: string): Captione
       : json.object("vision_config").integer("num_hidden_layers"),
     maxLength: json.optionalInteger("max_length") ?? 30,
     appendEos: false,
-  };
+  });
 }
 
 /** What a `config.json` for the Python project says: the captioner's settings and both base models' own configurations. */

@@ -4,11 +4,11 @@
  * @module
  */
 
-import { describeNames, describeShape, suggest } from "../base/errors.ts";
+import { describeNames, describeShape, quote, suggest } from "../base/errors.ts";
 import { findNonFinite } from "../format/checkpoint.ts";
 import type { TensorSource } from "../format/safetensors.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { destroyTensor, type DType, type Tensor, tensorFrom } from "../gpu/tensor.ts";
+import { destroyTensor, type DType, flushWrites, type Tensor, tensorFrom } from "../gpu/tensor.ts";
 
 /** Where a model finds its weights. */
 export interface WeightSource {
@@ -135,7 +135,7 @@ export function matchWeights(
   }
   if (missing.length > 0) {
     const near = suggest(missing[0]!, source.tensors.keys());
-    const hint = near === undefined ? "" : `; nearest to the first is "${near}"`;
+    const hint = near === undefined ? "" : `; nearest to the first is ${quote(near)}`;
     throw new RangeError(
       `Cannot load "${source.name}": ${missing.length} of ${specs.length} tensors are missing, ` +
         `${describeNames(missing, 3)}${hint}`,
@@ -157,8 +157,11 @@ export function matchWeights(
 
 const PACKED: Partial<Record<string, DType>> = { BF16: "bf16", F16: "f16" };
 
+/** Written bytes after which the GPU is waited for (10 ms in Deno), so that they are not held twice. */
+const FLUSH_BYTES = 128 * 2 ** 20;
+
 /**
- * Loads a model's frozen weights, one tensor at a time. When it fails, what was loaded is freed.
+ * Loads a model's frozen weights, one tensor at a time, so that little more than what is on the GPU is held. When it fails, what was loaded is freed.
  *
  * @throws {RangeError} As {@linkcode matchWeights}, if a weight is NaN or infinite, or larger than any buffer of the adapter.
  * @throws {DeviceError} If the adapter has not enough memory.
@@ -172,6 +175,7 @@ export async function loadWeights(
   const names = matchWeights(source, specs, options);
   const tensors = new Map<string, Tensor>();
   const weights = new FrozenWeights(source.name, tensors);
+  let unflushed = 0;
   try {
     for (const { name, shape, transposed = false } of specs) {
       const stored = names.get(name)!;
@@ -194,7 +198,12 @@ export async function loadWeights(
         tensors.set(name, tensorFrom(gpu, data, { shape, dtype: packed, label: name }));
       }
       gpu.check();
+      unflushed += tensors.get(name)!.sizeBytes;
+      if (unflushed < FLUSH_BYTES) continue;
+      await flushWrites(gpu);
+      unflushed = 0;
     }
+    await flushWrites(gpu);
   } catch (error) {
     weights.destroy();
     throw error;

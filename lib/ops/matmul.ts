@@ -82,12 +82,9 @@ export function matmul(
   }
 }
 
-/** Windows whose first row is a multiple of 256, so that the same rows of a bias may start a binding. */
+/** Windows at whose first row a bias or the low-rank term's rows, f32, may start a binding too. */
 function alignedWindows(gpu: Gpu, b: Tensor): RowWindow[] {
-  const rowBytes = b.sizeBytes / b.dim(0);
-  return rowWindows(gpu, b, {
-    maxRows: Math.max(256, Math.floor(gpu.maxBindingBytes / rowBytes / 256) * 256),
-  });
+  return rowWindows(gpu, b, { multiple: gpu.bindingAlignment / Float32Array.BYTES_PER_ELEMENT });
 }
 
 /** A product with its operands. */

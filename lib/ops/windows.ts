@@ -19,19 +19,21 @@ export interface RowWindow {
  * Splits the rows of `tensor` into the fewest windows of which each fits one binding and starts where a binding may start.
  *
  * @param options.maxRows upper bound of a window, rounded down to what alignment allows
+ * @param options.multiple a power of two that every window but the last has a multiple of rows of
  * @throws {RangeError} when the smallest aligned window is larger than a binding
  */
 export function rowWindows(
   gpu: Gpu,
   tensor: Tensor,
-  options: { maxRows?: number; elementBytes?: number } = {},
+  options: { maxRows?: number; elementBytes?: number; multiple?: number } = {},
 ): RowWindow[] {
   const rows = tensor.dim(0);
   const rowBytes = tensor.size / rows * (options.elementBytes ?? elementBytes(tensor.dtype));
   const limit = Math.min(Math.floor(gpu.maxBindingBytes / rowBytes), options.maxRows ?? Infinity);
   if (limit >= rows) return [{ start: 0, end: rows }];
   // The fewest rows whose bytes are a whole number of alignment steps; 16-bit rows of odd length need twice as many.
-  const step = gpu.bindingAlignment / greatestCommonDivisor(gpu.bindingAlignment, rowBytes);
+  const aligned = gpu.bindingAlignment / greatestCommonDivisor(gpu.bindingAlignment, rowBytes);
+  const step = Math.max(aligned, options.multiple ?? 1); // both powers of two
   const perWindow = Math.floor(limit / step) * step;
   if (perWindow < 1) {
     throw new RangeError(

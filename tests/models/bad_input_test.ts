@@ -236,6 +236,11 @@ Deno.test("what a decoder's configuration asks for and is not done is refused by
       /: layer_types "chunked_attention" is not supported$/,
     ],
     [{ quantization_config: { bits: 4 } }, /: quantization_config is not supported$/],
+    // Looked up in a table, which every object's own names must not be found in.
+    [
+      { model_type: "gpt2", n_embd: 12, n_head: 3, n_layer: 1, activation_function: "toString" },
+      /activation_function "toString" is not supported$/,
+    ],
     [{ hidden_act: "gelu" }, /: hidden_act "gelu" is not supported$/],
     [{ num_attention_heads: 4 }, /a head width of 3 \(wanted an even one up to 256\) is not supported$/],
     [{ num_attention_heads: 5 }, /a head width of 2\.4 /],

@@ -219,23 +219,34 @@ Deno.test("matmul reads and writes windows of rows", async () => {
 
 Deno.test("matmul NT reads an operand larger than a binding through windows", async () => {
   const gpu = await testGpu();
-  const [M, N, K] = [5, 600, 8];
-  const x = tensorFrom(gpu, randomValues(M * K, 1), { shape: [M, K] });
-  const weight = tensorFrom(gpu, randomValues(N * K, 2), { shape: [N, K] });
+  const [M, N] = [5, 600];
   const bias = tensorFrom(gpu, randomValues(N, 3));
   const lora = {
     u: tensorFrom(gpu, randomValues(M * 4, 4), { shape: [M, 4] }),
     b: tensorFrom(gpu, randomValues(N * 4, 5), { shape: [N, 4] }),
     scale: 0.5,
   };
-  const product = (gpu: Gpu) =>
-    runOnce(gpu, (r) => {
-      const y = r.tensor([M, N], "y");
-      matmul(r, "NT", x, weight, { out: y, bias, lora });
-      assert.equal(r.steps.length, gpu.maxBindingBytes < weight.sizeBytes ? 3 : 1);
-      return { y };
-    });
-  assert.deepEqual(await product({ ...gpu, maxBindingBytes: 12288 }), await product(gpu));
+  // A window of a bias may start at every eighth row alone (with 256-byte steps, at every 64th).
+  const step = gpu.bindingAlignment / 4;
+  for (const [K, limit] of [[8, 12288], [40, 12200]] as const) {
+    const x = tensorFrom(gpu, randomValues(M * K, 1), { shape: [M, K] });
+    const weight = tensorFrom(gpu, randomValues(N * K, 2), { shape: [N, K] });
+    const product = (gpu: Gpu, windows: number) =>
+      runOnce(gpu, (r) => {
+        const y = r.tensor([M, N], "y");
+        matmul(r, "NT", x, weight, { out: y, bias, lora });
+        assert.equal(r.steps.length, windows);
+        return { y };
+      });
+    const rows = Math.floor(limit / (4 * K) / step) * step;
+    assert.deepEqual(
+      await product({ ...gpu, maxBindingBytes: limit }, Math.ceil(N / rows)),
+      await product(gpu, 1),
+    );
+    const narrow = new Recorder({ ...gpu, maxBindingBytes: 4 * K * (step - 1) });
+    const y = narrow.tensor([M, N], "y");
+    assert.throws(() => matmul(narrow, "NT", x, weight, { out: y }), RangeError);
+  }
 });
 
 Deno.test("matmul refuses operands that do not fit", async () => {

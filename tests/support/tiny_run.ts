@@ -12,7 +12,8 @@ import { parseVision, visionSpecs } from "../../lib/models/vision.ts";
 import type { WeightSpec } from "../../lib/nn/weights.ts";
 import { testGpu } from "./gpu.ts";
 
-const SIGLIP = {
+/** Patches of 10 in pictures of 20. */
+export const SIGLIP = {
   model_type: "siglip",
   vision_config: {
     model_type: "siglip_vision_model",
