@@ -31,6 +31,19 @@ export function describeError(error: unknown): string {
 }
 
 /**
+ * Calls a function that reads what a file or folder holds without knowing its name; its errors are given the name.
+ *
+ * @throws {RangeError} With what the function threw as its cause
+ */
+export function naming<T>(name: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    throw new RangeError(`Cannot load "${name}": ${describeError(cause)}`, { cause });
+  }
+}
+
+/**
  * The candidate spelled nearest to `word`, ignoring case, or `undefined` when none is near: at most one edit (insert, delete,
  * replace, swap of neighbours) per three letters of the longer word. The first of equally near ones wins.
  */

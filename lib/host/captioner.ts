@@ -4,8 +4,8 @@
  * @module
  */
 
-import { readText } from "../format/byte_source.ts";
-import type { FileFolder } from "../format/byte_source.ts";
+import { naming } from "../base/errors.ts";
+import { type FileFolder, readText } from "../format/byte_source.ts";
 import { CaptionGenerator } from "../generate/generator.ts";
 import { type Gpu, openGpu } from "../gpu/device.ts";
 import { type Tensor, tensorFrom } from "../gpu/tensor.ts";
@@ -97,6 +97,7 @@ export class Captioner implements Disposable {
   static async load(model: string, options: CaptionerLoadOptions = {}): Promise<Captioner> {
     const folder = await openFileFolder(await resolveModelFolder(model));
     const settings = await readCaptionerConfig(folder);
+    const { tokenizer, processor } = await readTexts(folder);
     prepareDriverEnvironment();
     const gpu = options.gpu ?? await openGpu();
     const vision = await loadVisionModel(gpu, await openModelFolder(settings.encoder.reference));
@@ -109,10 +110,6 @@ export class Captioner implements Disposable {
     for (const [name, { shape, data }] of await readTrainedOf(folder, settings, trainableSpecs(config))) {
       trainable.set(name, tensorFrom(gpu, new Float32Array(data), { shape, label: name }));
     }
-    const tokenizer = loadTokenizer(
-      JSON.parse(await readRequired(folder, "tokenizer.json")),
-      JSON.parse(await readRequired(folder, "tokenizer_config.json")),
-    );
     if (tokenizer.vocabSize > decoder.config.vocabSize) {
       throw new RangeError(
         `Cannot load "${folder.name}": its tokenizer has ${tokenizer.vocabSize} ids, the decoder's embedding ${decoder.config.vocabSize} rows`,
@@ -124,7 +121,7 @@ export class Captioner implements Disposable {
       decoder,
       trainable: new FrozenWeights(folder.name, trainable),
       tokenizer,
-      processor: parseProcessorConfig(JSON.parse(await readRequired(folder, "preprocessor_config.json"))),
+      processor,
       maxLength: settings.maxLength,
       baseModels: { encoder: settings.encoder.reference, decoder: settings.decoder.reference },
       drawnOnly: settings.encoder.reference === EMBEDDED_ENCODER,
@@ -269,6 +266,25 @@ interface CaptionerParts {
   baseModels: { encoder: string; decoder: string };
   drawnOnly: boolean;
   ownsGpu: boolean;
+}
+
+/** What the folder says of tokens and pixels. */
+async function readTexts(
+  folder: FileFolder,
+): Promise<{ tokenizer: CaptionTokenizer; processor: ProcessorConfig }> {
+  const json = async (name: string): Promise<unknown> => {
+    const text = await readRequired(folder, name);
+    return naming(`${folder.name}/${name}`, () => JSON.parse(text));
+  };
+  const [model, config, pixels] = [
+    await json("tokenizer.json"),
+    await json("tokenizer_config.json"),
+    await json("preprocessor_config.json"),
+  ];
+  return {
+    tokenizer: naming(folder.name, () => loadTokenizer(model, config)),
+    processor: naming(folder.name, () => parseProcessorConfig(pixels)),
+  };
 }
 
 async function readRequired(folder: FileFolder, name: string): Promise<string> {

@@ -5,7 +5,7 @@
  */
 
 import { hashText, Rng } from "../base/rng.ts";
-import { UserError } from "../base/errors.ts";
+import { naming, UserError } from "../base/errors.ts";
 import { type FileFolder, readText } from "../format/byte_source.ts";
 import { openCheckpoint } from "../format/checkpoint.ts";
 import { type Adapter, openAdapter } from "../format/peft.ts";
@@ -136,8 +136,14 @@ export async function openTrainModels(options: TrainModelOptions): Promise<Train
       [extractorFolder, "preprocessor_config.json"],
     ] as const
   ) copies.set(name, await readRequired(folder, name));
-  const json = (name: string): unknown => JSON.parse(copies.get(name)!);
-  const tokenizer = loadTokenizer(json("tokenizer.json"), json("tokenizer_config.json"));
+  const tokenizerFolder = (base ?? decoderFolder).name;
+  const json = (folder: string, name: string): unknown =>
+    naming(`${folder}/${name}`, () => JSON.parse(copies.get(name)!));
+  const [tokenizerJson, tokenizerConfig] = [
+    json(tokenizerFolder, "tokenizer.json"),
+    json(tokenizerFolder, "tokenizer_config.json"),
+  ];
+  const tokenizer = naming(tokenizerFolder, () => loadTokenizer(tokenizerJson, tokenizerConfig));
   if (tokenizer.vocabSize > config.decoder.vocabSize) {
     throw new UserError(
       `Cannot train "${decoderFolder.name}": its tokenizer has ${tokenizer.vocabSize} ids, its embedding ${config.decoder.vocabSize} rows; ` +
@@ -151,7 +157,8 @@ export async function openTrainModels(options: TrainModelOptions): Promise<Train
         `${eosIds.join(" or ")} ("eos_token_id"); use the tokenizer of the same model`,
     );
   }
-  const processor = parseProcessorConfig(json("preprocessor_config.json"));
+  const processorConfig = json(extractorFolder.name, "preprocessor_config.json");
+  const processor = naming(extractorFolder.name, () => parseProcessorConfig(processorConfig));
   const { imageSize } = config.vision;
   const size = outputSize(processor);
   if (size?.width !== imageSize || size.height !== imageSize) {

@@ -48,3 +48,26 @@ Deno.test("sampling is repeatable by seed and refuses nothing but a second beam"
   assert.equal(first.caption, again.caption);
   assert.equal(first.logProb, again.logProb);
 });
+
+Deno.test("a damaged tokenizer or image processor is named with its folder, before a device is opened", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const from = projectPath("data/tiny/captioner");
+    const names = ["config.json", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"];
+    const load = async (name: string, text: string) => {
+      for (const file of names) await Deno.copyFile(`${from}/${file}`, `${folder}/${file}`);
+      await Deno.writeTextFile(`${folder}/${name}`, text);
+      return await Captioner.load(folder);
+    };
+    const message = (pattern: RegExp) => (error: Error) =>
+      error.message.startsWith(`Cannot load "${folder}`) && pattern.test(error.message);
+    await assert.rejects(load("tokenizer.json", "{"), message(/tokenizer\.json": .*JSON/));
+    await assert.rejects(load("tokenizer.json", "[]"), message(/tokenizer\.json is not a JSON object/));
+    await assert.rejects(
+      load("preprocessor_config.json", '{"size":"x"}'),
+      message(/preprocessor_config\.json/),
+    );
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
