@@ -29,7 +29,7 @@ await runTask(() => {
   }
   const rows = (models: readonly KnownModel[]): string[][] =>
     models.map(({ id, millions, remark }) => [id, `${millions} M`, remark]);
-  const header = (what: string): string[] => [what, "numbers", ""];
+  const header = (what: string): string[] => [what, "parameters", ""];
   console.log(formatTable(rows(ENCODERS), { header: header("encoders (--encoder-model)"), right: [1] }));
   console.log();
   console.log(formatTable(rows(DECODERS), { header: header("decoders (--decoder-model)"), right: [1] }));

@@ -69,7 +69,7 @@ export async function openGpu(options: OpenGpuOptions = {}): Promise<Gpu> {
   const adapter = await entry?.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) {
     throw new NoAdapterError(
-      "Cannot open a GPU: no WebGPU adapter answered; run the set-up task to install a driver",
+      "Cannot open a GPU: no WebGPU adapter answered; install a driver for the graphics card, or a software driver with `deno task setup`",
     );
   }
   const { limits, info } = adapter;

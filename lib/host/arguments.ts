@@ -144,7 +144,10 @@ function parseValue(option: CommandUnknownOpts["options"][number], value: JsonVa
     // Choices come back from their parser as lists where the option takes several.
     return option.variadic ? parsed.flat() : parsed[0];
   } catch (error) {
-    throw error instanceof CommanderError ? refuse(error.message) : error;
+    // The parser's sentence, made to follow "expected".
+    const wanted = (message: string) =>
+      message.replace(/^Expected /, "").replace(/^Allowed choices are /, "one of ").replace(/\.$/, "");
+    throw error instanceof CommanderError ? refuse(wanted(error.message)) : error;
   }
 }
 

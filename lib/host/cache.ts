@@ -6,7 +6,7 @@
 
 import { UserError } from "../base/errors.ts";
 import { crc32c } from "../format/crc32c.ts";
-import { isDiskFull, stat } from "./files.ts";
+import { isDiskFull, makeFolder, stat } from "./files.ts";
 
 /** Name of the project's folder among the user's caches. */
 const CACHE_NAME = "distilvit-captioner";
@@ -65,7 +65,7 @@ export class FeatureCache {
     if (!(options.maxBytes >= 0)) {
       throw new RangeError(`Cannot open a cache of ${options.maxBytes} bytes: expected at least 0`);
     }
-    await Deno.mkdir(options.folder, { recursive: true });
+    await makeFolder(options.folder);
     const blobs = await listBlobs(options.folder);
     return new FeatureCache(options, blobs.reduce((sum, blob) => sum + blob.sizeBytes, 0));
   }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { Turns } from "../base/turns.ts";
 import { CaptionGenerator } from "../generate/generator.ts";
 import { type Gpu, openGpu } from "../gpu/device.ts";
 import { type Tensor, tensorFrom } from "../gpu/tensor.ts";
@@ -20,6 +21,7 @@ import {
   type VisionModel,
 } from "../models/load.ts";
 import { FrozenWeights } from "../nn/weights.ts";
+import { checkCaptionOptions } from "../serve/caption_options.ts";
 import type { CaptionTokenizer } from "../text/tokenizer.ts";
 import { decodeImage } from "./decode.ts";
 import { EMBEDDED_ENCODER, openModelFolder, resolveModelFolder } from "./model_folders.ts";
@@ -35,7 +37,7 @@ export interface CaptionerLoadOptions {
 
 /** How captions are searched. */
 export interface CaptionOptions {
-  /** Beams; 1 is greedy. @default {3} */
+  /** Beams, at most 16; 1 is greedy. @default {3} */
   numBeams?: number;
   /** Most tokens. @default {what the captioner was trained for} */
   maxNewTokens?: number;
@@ -47,7 +49,7 @@ export interface CaptionOptions {
   repetitionPenalty?: number;
   /** Seed of sampling. @default {42} */
   seed?: number;
-  /** Images in flight together. @default {4} */
+  /** Images in flight together, at most 256. @default {4} */
   batchSize?: number;
 }
 
@@ -82,6 +84,8 @@ const MAX_GENERATORS = 4;
 export class Captioner implements Disposable {
   readonly #gpu: Gpu;
   readonly #parts: CaptionerParts;
+  /** A generator's buffers hold one batch. */
+  readonly #turns = new Turns();
   readonly #generators = new Map<string, CaptionGenerator>();
 
   private constructor(gpu: Gpu, parts: CaptionerParts) {
@@ -160,8 +164,17 @@ export class Captioner implements Disposable {
     return caption!;
   }
 
-  /** Captions encoded images, in batches. */
+  /**
+   * Captions encoded images, in batches. Calls that are made while another runs wait for it.
+   *
+   * @throws {RangeError} for an option out of its bounds
+   */
   async captionAll(images: readonly Uint8Array[], options: CaptionOptions = {}): Promise<Caption[]> {
+    checkCaptionOptions(options);
+    return await this.#turns.take(() => this.#captionEncoded(images, options));
+  }
+
+  async #captionEncoded(images: readonly Uint8Array[], options: CaptionOptions): Promise<Caption[]> {
     const captions: Caption[] = [];
     const batchSize = Math.min(options.batchSize ?? 4, Math.max(images.length, 1));
     for (let start = 0; start < images.length; start += batchSize) {
@@ -191,6 +204,11 @@ export class Captioner implements Disposable {
 
   /** Captions prepared images, in batches of `batchSize`; a smaller number of images takes the time of a whole batch. */
   async captionPrepared(images: readonly PreparedImage[], options: CaptionOptions = {}): Promise<Caption[]> {
+    checkCaptionOptions(options);
+    return await this.#turns.take(() => this.#captionBatches(images, options));
+  }
+
+  async #captionBatches(images: readonly PreparedImage[], options: CaptionOptions): Promise<Caption[]> {
     const captions: Caption[] = [];
     const batchSize = options.batchSize ?? 4;
     for (let start = 0; start < images.length; start += batchSize) {

@@ -89,9 +89,22 @@ export async function openFileFolder(path: string): Promise<FileFolder> {
 }
 
 /**
+ * Makes a folder and those above it; one that is there is left alone.
+ *
+ * @throws {UserError} If the system refuses; the message says why
+ */
+export async function makeFolder(path: string): Promise<void> {
+  try {
+    await Deno.mkdir(path, { recursive: true });
+  } catch (error) {
+    throw explain(error, path);
+  }
+}
+
+/**
  * Writes a file: beside its place, flushed, then renamed. Whatever happens, the path holds the old or the new content.
  *
- * @throws {UserError} If the disk is full; the unfinished file is removed and the old one untouched.
+ * @throws {UserError} If the disk is full or the system refuses; the unfinished file is removed and the old one untouched.
  */
 export async function writeFileAtomically(
   path: string,
@@ -105,7 +118,7 @@ export async function writeFileAtomically(
     await Deno.rename(temporary, path);
     await flushFolder(parent);
   } catch (error) {
-    await removeIfThere(temporary);
+    await removeIfThere(temporary).catch(() => {}); // the first error is the one to tell
     throw explain(error, path);
   }
 }
@@ -114,7 +127,7 @@ export async function writeFileAtomically(
  * Writes a folder: `fill` writes its files beside its place, then the whole is flushed and renamed. An existing folder is
  * replaced; {@linkcode cleanUpAfterKill} puts it back if the process dies at the one moment where neither has the name.
  *
- * @throws {UserError} If the disk is full; what was written is removed and the old folder untouched.
+ * @throws {UserError} If the disk is full or the system refuses; what was written is removed and the old folder untouched.
  */
 export async function writeFolderAtomically(
   path: string,
@@ -147,7 +160,7 @@ export async function writeFolderAtomically(
     }
     await flushFolder(parent);
   } catch (error) {
-    await removeIfThere(temporary);
+    await removeIfThere(temporary).catch(() => {}); // the first error is the one to tell
     throw explain(error, path);
   }
 }
@@ -254,10 +267,28 @@ export function isDiskFull(error: unknown): boolean {
   return code === "ENOSPC" || code === "EDQUOT" || /\(os error (28|112|122)\)/.test(describeError(error));
 }
 
+/** Why the system refuses a path, by its error code. */
+const REFUSALS: Readonly<Record<string, string>> = {
+  EROFS: "the file system is read-only",
+  EACCES: "permission was denied",
+  EPERM: "permission was denied",
+  ENOTDIR: "a part of the path is a file",
+  EEXIST: "a file has its name",
+  EISDIR: "it is a folder",
+  ENAMETOOLONG: "the name is too long",
+};
+
+/** A failed write in words; an error of another kind is given back as it is. */
 function explain(error: unknown, path: string): unknown {
-  if (!isDiskFull(error)) return error;
-  return new UserError(
-    `Cannot write "${path}": the disk is full; what was there before is untouched, free some space and run again`,
-    { cause: error },
-  );
+  if (error instanceof UserError) return error;
+  if (isDiskFull(error)) {
+    return new UserError(
+      `Cannot write "${path}": the disk is full; what was there before is untouched, free some space and run again`,
+      { cause: error },
+    );
+  }
+  const reason = REFUSALS[String((error as { code?: unknown } | null)?.code)];
+  return reason === undefined
+    ? error
+    : new UserError(`Cannot write "${path}": ${reason}; name another place`, { cause: error });
 }

@@ -7,8 +7,9 @@
 import { planRandomModel } from "../export/random_model.ts";
 import { formatJson, type JsonObject } from "../format/json.ts";
 import { knownModel, type PresetName, PRESETS } from "../models/presets.ts";
-import { writeFolderAtomically } from "./files.ts";
+import { makeFolder, writeFolderAtomically } from "./files.ts";
 import { projectPath } from "./model_folders.ts";
+import { refuseForeignFolder } from "./own_folder.ts";
 import { startProgress } from "./progress.ts";
 
 /** What to make. */
@@ -20,16 +21,25 @@ export interface MakeRandomOptions {
   seed: number;
 }
 
+/** In the `README.md` of every folder made here. */
+const MARK = "made by `deno task make-random`";
+
 const DTYPES = { f32: "F32", bf16: "BF16", f16: "F16" } as const;
 const TORCH = { f32: "float32", bf16: "bfloat16", f16: "float16" };
 
-/** Writes both models. @returns their folders and sizes in bytes */
+/**
+ * Writes both models; those of an earlier call are replaced.
+ *
+ * @returns their folders and sizes in bytes
+ * @throws {UserError} If something else is in their place
+ */
 export async function makeRandomModels(
   options: MakeRandomOptions,
 ): Promise<{ path: string; model: string; bytes: number }[]> {
   const { preset, outputDir, dtype, seed } = options;
   const made: { path: string; model: string; bytes: number }[] = [];
-  await Deno.mkdir(outputDir, { recursive: true });
+  await makeFolder(outputDir);
+  for (const part of ["encoder", "decoder"]) await refuseForeignFolder(`${outputDir}/${part}`, MARK);
   for (
     const [part, id] of [["encoder", PRESETS[preset].encoder], ["decoder", PRESETS[preset].decoder]] as const
   ) {
@@ -56,7 +66,7 @@ export async function makeRandomModels(
       }
       await folder.write(
         "README.md",
-        `Random numbers in the shapes of ${id}, seed ${seed}, made by \`deno task make-random\`` +
+        `Random numbers in the shapes of ${id}, seed ${seed}, ${MARK}` +
           (part === "decoder" ? "; the tokenizer is the embedded one, whose ids fit any vocabulary" : "") +
           ".\n",
       );

@@ -5,6 +5,7 @@
  */
 
 import { UserError } from "../base/errors.ts";
+import { makeFolder } from "./files.ts";
 
 /** Held for as long as a run writes to its folder. */
 export interface RunLock extends Disposable {
@@ -22,7 +23,7 @@ export const LOCK_FILE = ".lock";
  * @throws {UserError} If another live process, or another run of this one, holds it.
  */
 export async function acquireRunLock(folder: string): Promise<RunLock> {
-  await Deno.mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const path = `${folder}/${LOCK_FILE}`;
   const file = await Deno.open(path, { read: true, write: true, create: true });
   let held = false;

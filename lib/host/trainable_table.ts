@@ -49,5 +49,5 @@ export function formatTrainable({ trained, trainable, all }: TrainableCounts): s
     ...groups.map((group) => [TITLES[group], number(trained[group]), share(trained[group])]),
     ["trained in all", number(trainable), share(trainable)],
     ["frozen", number(all - trainable), share(all - trainable)],
-  ], { header: ["", "numbers", ""], right: [1, 2] });
+  ], { header: ["", "parameters", ""], right: [1, 2] });
 }

@@ -20,8 +20,9 @@ import { type CaptionerSource, openCaptionerSource } from "../models/captioner_s
 import { DECODER_PREFIX } from "../models/lora.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { Captioner } from "./captioner.ts";
-import { openFileFolder, writeFolderAtomically } from "./files.ts";
+import { makeFolder, openFileFolder, writeFolderAtomically } from "./files.ts";
 import { openModelFolder, resolveModelFolder } from "./model_folders.ts";
+import { refuseForeignFolder } from "./own_folder.ts";
 
 /** What to write. */
 export interface WriteCaptionerOptions {
@@ -62,10 +63,11 @@ const PLANS: Record<Form, (captioner: CaptionerSource, options: { dtype: Written
 };
 
 /**
- * Writes each form to `outputDir/form`. A form whose conditions do not hold is reported; when it was the only one asked for, that is
+ * Writes each form to `outputDir/form`, which is replaced where an earlier call wrote it. A form whose conditions do not hold is reported; when it was the only one asked for, that is
  * an error.
  *
  * @throws {UserError} When captions differ, unless that was allowed: nothing of the form is left
+ * @throws {UserError} When something else has the name of a form's folder
  */
 export async function writeCaptioner(options: WriteCaptionerOptions): Promise<WrittenForm[]> {
   const { forms, images, gpu } = options;
@@ -94,13 +96,12 @@ async function writeForm(
 ): Promise<WrittenForm> {
   const { captioner, wanted, images, gpu } = options;
   const path = `${options.outputDir}/${form}`;
-  const contents = new Map([
-    ...plan.files(),
-    ...texts,
-    ["README.md", writtenReadme(form, captioner, notes)] as const,
-  ]);
+  const readme = writtenReadme(form, captioner, notes);
+  const contents = new Map([...plan.files(), ...texts, ["README.md", readme] as const]);
   let [bytes, same] = [0, 0];
-  await Deno.mkdir(options.outputDir, { recursive: true });
+  await makeFolder(options.outputDir);
+  const title = /^# .+$/m.exec(readme)![0];
+  await refuseForeignFolder(path, title);
   await writeFolderAtomically(path, async (folder) => {
     for (const [name, content] of contents) {
       options.onProgress(`write ${form}/${name}`);
@@ -110,8 +111,9 @@ async function writeForm(
     if (wanted.length === 0) return;
     options.onProgress(`caption with ${form}`);
     const proof = form === "decoder" ? await captionerAround(folder.path, captioner) : folder.path;
-    const found = await captionIds(proof, { gpu, images });
-    if (proof !== folder.path) await Deno.remove(proof, { recursive: true });
+    const found = await captionIds(proof, { gpu, images }).finally(async () => {
+      if (proof !== folder.path) await Deno.remove(proof, { recursive: true });
+    });
     same = found.filter((ids, i) => ids === wanted[i]).length;
     if (same < wanted.length && !options.allowDifferences) {
       throw new UserError(

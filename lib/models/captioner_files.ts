@@ -6,6 +6,7 @@
  */
 
 import { describeError, describeNames, describeShape, quote } from "../base/errors.ts";
+import { sameShape } from "../base/shape.ts";
 import type { ByteSource, FileFolder } from "../format/byte_source.ts";
 import { findNonFinite, openCheckpoint } from "../format/checkpoint.ts";
 import { type Adapter, encodeAdapter, openAdapter, PEFT_PREFIX } from "../format/peft.ts";
@@ -164,7 +165,7 @@ function pick(found: TrainedTensors, specs: readonly WeightSpec[], file: string)
   const tensors: TrainedTensors = new Map();
   for (const { name, shape } of specs) {
     const tensor = found.get(name);
-    if (tensor === undefined || tensor.shape.join() !== shape.join()) {
+    if (tensor === undefined || !sameShape(tensor.shape, shape)) {
       throw new RangeError(
         `Cannot load "${file}": trained tensor "${name}" is ${
           tensor ? describeShape(tensor.shape) : "missing"

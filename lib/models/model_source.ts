@@ -48,7 +48,11 @@ const COMPOSITES: Record<string, Composite> = {
 /** Opens a folder's `config.json`. @throws {RangeError} when there is none */
 export async function openConfig(folder: FileFolder): Promise<JsonConfig> {
   const file = await folder.open("config.json");
-  if (file === undefined) throw new RangeError(`Cannot load "${folder.name}": it has no "config.json"`);
+  if (file === undefined) {
+    throw new RangeError(
+      `Cannot load "${folder.name}": it has no "config.json"; name the folder of one model or run`,
+    );
+  }
   return JsonConfig.parse(await readText(file), file.name);
 }
 

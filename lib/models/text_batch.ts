@@ -4,6 +4,7 @@
  * @module
  */
 
+import { sameShape } from "../base/shape.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { destroyTensor, type Tensor, tensorFrom, writeTensor } from "../gpu/tensor.ts";
 import { firstPosition, maxTextTokens, type TextConfig, type TextInputs } from "./text.ts";
@@ -125,7 +126,7 @@ export function createTextInputs(gpu: Gpu, batch: TextBatch): TextTensors {
 
 /** Writes another batch of the same size and length. @throws {RangeError} when it is larger */
 export function writeTextInputs(gpu: Gpu, inputs: TextTensors, batch: TextBatch): void {
-  if (inputs.inputIds.shape.join() !== [batch.size, batch.length].join()) {
+  if (!sameShape(inputs.inputIds.shape, [batch.size, batch.length])) {
     throw new RangeError(
       `Cannot write ${batch.size} texts of ${batch.length} tokens: the inputs are [${inputs.inputIds.shape}]`,
     );

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { sameShape } from "../base/shape.ts";
 import code from "../../kernels/add.wgsl" with { type: "text" };
 import { Kernel } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/recorder.ts";
@@ -19,7 +20,7 @@ const WORKGROUP = 64;
  * @throws {TypeError} when the shapes differ
  */
 export function add(r: Recorder, a: Tensor, b: Tensor): Tensor {
-  if (a.shape.join() !== b.shape.join()) {
+  if (!sameShape(a.shape, b.shape)) {
     throw new TypeError(`Cannot add "${a.label}" [${a.shape}] and "${b.label}" [${b.shape}]: shapes differ`);
   }
   const y = r.tensor(a.shape, "add");

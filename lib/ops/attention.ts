@@ -4,6 +4,7 @@
  * @module
  */
 
+import { sameShape } from "../base/shape.ts";
 import forwardCode from "../../kernels/attention.wgsl" with { type: "text" };
 import backwardCode from "../../kernels/attention_backward.wgsl" with { type: "text" };
 import subgroupCode from "../../kernels/attention_subgroup.wgsl" with { type: "text" };
@@ -140,7 +141,7 @@ function checkShapes(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions)
   ];
   if (keyMask !== undefined) wanted.push(["key mask", keyMask, [B!, S!]]);
   for (const [name, tensor, shape] of wanted) {
-    if (tensor.shape.join() !== shape.join()) {
+    if (!sameShape(tensor.shape, shape)) {
       throw new TypeError(
         `Cannot record attention: ${name} "${tensor.label}" are [${tensor.shape}], expected [${shape}]`,
       );

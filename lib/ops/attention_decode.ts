@@ -4,6 +4,7 @@
  * @module
  */
 
+import { sameShape } from "../base/shape.ts";
 import cacheCode from "../../kernels/attention_cache.wgsl" with { type: "text" };
 import decodeCode from "../../kernels/attention_decode.wgsl" with { type: "text" };
 import subgroupCode from "../../kernels/attention_decode_subgroup.wgsl" with { type: "text" };
@@ -110,7 +111,7 @@ export function writeCache(r: Recorder, x: Tensor, cache: Tensor, options: Write
 }
 
 function expectTensor(name: string, tensor: Tensor, shape: number[], dtype: Tensor["dtype"]): void {
-  if (tensor.shape.join() !== shape.join() || tensor.dtype !== dtype) {
+  if (!sameShape(tensor.shape, shape) || tensor.dtype !== dtype) {
     throw new TypeError(
       `Cannot record decoding: ${name} "${tensor.label}" ${tensor.dtype} [${tensor.shape}], ` +
         `expected ${dtype} [${shape}]`,

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { sameShape } from "../base/shape.ts";
 import code from "../../kernels/sigmoid_contrastive_loss.wgsl" with { type: "text" };
 import { Kernel } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/recorder.ts";
@@ -46,7 +47,7 @@ export function sigmoidContrastiveLoss(
 ): Tensor {
   const { logitScale, logitBias, lossOut, lossSum, gradScale = 1 } = options;
   const [B, E] = [imageEmbeds.dim(0), imageEmbeds.dim(1)];
-  if (imageEmbeds.shape.length !== 2 || imageEmbeds.shape.join() !== textEmbeds.shape.join()) {
+  if (imageEmbeds.shape.length !== 2 || !sameShape(imageEmbeds.shape, textEmbeds.shape)) {
     throw new TypeError(
       `Cannot contrast images [${imageEmbeds.shape}] with texts [${textEmbeds.shape}]: expected the same [B, E]`,
     );

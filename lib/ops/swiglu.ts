@@ -4,6 +4,7 @@
  * @module
  */
 
+import { sameShape } from "../base/shape.ts";
 import code from "../../kernels/swiglu.wgsl" with { type: "text" };
 import { Kernel } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/recorder.ts";
@@ -21,7 +22,7 @@ const WORKGROUP = 64;
  * @throws {TypeError} when the shapes differ
  */
 export function swiglu(r: Recorder, gate: Tensor, up: Tensor): Tensor {
-  if (gate.shape.join() !== up.shape.join()) {
+  if (!sameShape(gate.shape, up.shape)) {
     throw new TypeError(
       `Cannot gate "${up.label}" [${up.shape}] with "${gate.label}" [${gate.shape}]: shapes differ`,
     );

@@ -70,17 +70,33 @@ export function readRequestOptions(
       );
     }
     const number = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
-    const { min, max, whole } = field;
-    if (
-      typeof number !== "number" || !(number >= min && number <= max) || (whole && !Number.isInteger(number))
-    ) {
-      throw new RangeError(
-        `"${name}" is ${JSON.stringify(value)}, expected ${
-          whole ? "a whole number" : "a number"
-        } from ${min} to ${max}`,
-      );
+    if (!isWithin(number, field)) {
+      throw new RangeError(`"${name}" is ${JSON.stringify(value)}, expected ${describeBounds(field)}`);
     }
     options[field.option] = number;
   }
   return options;
 }
+
+/** Images in flight together; the server sets it, so no request names it. */
+const BATCH_SIZE = { option: "batchSize", min: 1, max: 256, whole: true } as const;
+
+/** Checks options that a program gives. @throws {RangeError} If one is out of its bounds */
+export function checkCaptionOptions(options: RequestOptions & { batchSize?: number }): void {
+  for (const field of [...Object.values(OPTION_FIELDS), BATCH_SIZE]) {
+    const value: unknown = options[field.option];
+    if (value === undefined || isWithin(value, field)) continue;
+    throw new RangeError(
+      `Cannot caption: ${field.option} is ${JSON.stringify(value)}, expected ${describeBounds(field)}`,
+    );
+  }
+}
+
+type Bounds = Pick<Field, "min" | "max" | "whole">;
+
+function isWithin(value: unknown, { min, max, whole }: Bounds): value is number {
+  return typeof value === "number" && value >= min && value <= max && (!whole || Number.isInteger(value));
+}
+
+const describeBounds = ({ min, max, whole }: Bounds) =>
+  `${whole ? "a whole number" : "a number"} from ${min} to ${max}`;

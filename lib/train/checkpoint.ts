@@ -4,6 +4,7 @@
  * @module
  */
 
+import { sameShape } from "../base/shape.ts";
 import { type FileFolder, readText } from "../format/byte_source.ts";
 import { openSafetensors, writeSafetensors } from "../format/safetensors.ts";
 import { type CaptionerFolderConfig, formatCaptionerConfig } from "../models/captioner_config.ts";
@@ -80,7 +81,7 @@ export async function readCheckpoint(
     for (const moment of ["m", "v"] as const) {
       const key = `${moment}.${name}`;
       const found = optimizer.tensors.get(key);
-      if (found === undefined || found.shape.join() !== shape.join()) {
+      if (found === undefined || !sameShape(found.shape, shape)) {
         throw new RangeError(
           `Cannot continue from "${folder.name}": "${OPTIMIZER}" has no tensor "${key}" of shape [${
             shape.join(", ")

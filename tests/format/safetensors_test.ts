@@ -190,7 +190,7 @@ Deno.test("openSafetensors reports a file cut short while it is read", async () 
   await assert.rejects(openSafetensors(memorySource("m", new Uint8Array(0))), /too few/);
 });
 
-Deno.test("2,000 mutated files are opened or refused, and never anything else", async () => {
+Deno.test("10,000 mutated files are opened or refused, and never anything else", async () => {
   const seed = writeSafetensors(tensors, { format: "pt" });
   let state = 12345;
   const random = (below: number) => {
@@ -213,7 +213,7 @@ Deno.test("2,000 mutated files are opened or refused, and never anything else", 
     '"__proto__"',
   ];
   let refusedCount = 0;
-  for (let round = 0; round < 2000; round++) {
+  for (let round = 0; round < 10_000; round++) {
     let bytes = seed.slice();
     for (let edits = 1 + random(4); edits > 0; edits--) {
       const at = random(bytes.length);
@@ -239,6 +239,6 @@ Deno.test("2,000 mutated files are opened or refused, and never anything else", 
       refusedCount++;
     }
   }
-  assert.ok(refusedCount > 1000, `only ${refusedCount} of 2000 were refused`);
-  assert.ok(refusedCount < 2000, "some mutations touch data alone and must still open");
+  assert.ok(refusedCount > 5000, `only ${refusedCount} of 10,000 were refused`);
+  assert.ok(refusedCount < 10_000, "some mutations touch data alone and must still open");
 });

@@ -48,3 +48,63 @@ Deno.test("sampling is repeatable by seed and refuses nothing but a second beam"
   assert.equal(first.caption, again.caption);
   assert.equal(first.logProb, again.logProb);
 });
+
+Deno.test("a damaged tokenizer or image processor is named with its folder, before a device is opened", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const from = projectPath("data/tiny/captioner");
+    const names = ["config.json", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"];
+    const load = async (name: string, text: string) => {
+      for (const file of names) await Deno.copyFile(`${from}/${file}`, `${folder}/${file}`);
+      await Deno.writeTextFile(`${folder}/${name}`, text);
+      return await Captioner.load(folder);
+    };
+    const message = (pattern: RegExp) => (error: Error) =>
+      error.message.startsWith(`Cannot load "${folder}`) && pattern.test(error.message);
+    await assert.rejects(load("tokenizer.json", "{"), message(/tokenizer\.json": .*JSON/));
+    await assert.rejects(load("tokenizer.json", "[]"), message(/tokenizer\.json is not a JSON object/));
+    await assert.rejects(
+      load("preprocessor_config.json", '{"size":"x"}'),
+      message(/preprocessor_config\.json/),
+    );
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("calls at the same time caption as calls one after the other, whatever their options", async () => {
+  using captioner = await Captioner.load("embedded:captioner", { gpu: await testGpu() });
+  const images = await Promise.all(["0000.png", "0001.png", "0002.png", "0003.png"].map(image));
+  const optionsOf = (i: number) => ({ numBeams: 1 + i % 2, maxNewTokens: 10 + i });
+  const inTurn: string[] = [];
+  for (const [i, bytes] of images.entries()) {
+    inTurn.push((await captioner.caption(bytes, optionsOf(i))).caption);
+  }
+  for (const bytes of images) inTurn.push((await captioner.caption(bytes)).caption);
+  const together = await Promise.all([
+    ...images.map((bytes, i) => captioner.caption(bytes, optionsOf(i))),
+    ...images.map((bytes) => captioner.caption(bytes)),
+  ]);
+  assert.deepEqual(together.map(({ caption }) => caption), inTurn);
+  assert.equal(new Set(inTurn.slice(images.length)).size, images.length);
+});
+
+Deno.test("options out of their bounds are refused before anything is decoded", async () => {
+  using captioner = await Captioner.load("embedded:captioner", { gpu: await testGpu() });
+  const wrong = [
+    { numBeams: 1000 },
+    { numBeams: 1.5 },
+    { batchSize: 0 },
+    { temperature: -1 },
+    { topP: 2 },
+    { repetitionPenalty: 0 },
+    { maxNewTokens: NaN },
+  ];
+  for (const options of wrong) {
+    const name = Object.keys(options)[0]!;
+    await assert.rejects(
+      captioner.caption(new Uint8Array(), options),
+      (error: Error) => error instanceof RangeError && error.message.includes(`${name} is`),
+    );
+  }
+});

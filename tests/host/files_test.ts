@@ -4,6 +4,7 @@ import { openCheckpoint } from "../../lib/format/checkpoint.ts";
 import { type TensorData, writeSafetensors } from "../../lib/format/safetensors.ts";
 import {
   cleanUpAfterKill,
+  makeFolder,
   openFile,
   openFileFolder,
   type WritableFile,
@@ -213,4 +214,27 @@ Deno.test("the lock of a killed process is taken over", () =>
     await child.status;
     await reader.cancel();
     (await acquireRunLock(folder)).release();
+  }));
+
+Deno.test("what the system refuses is said in words, with the path", () =>
+  inTemporaryFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/file`, "old");
+    await assert.rejects(makeFolder(`${folder}/file/below`), (error: unknown) => {
+      assert.ok(error instanceof UserError);
+      assert.match(
+        error.message,
+        /^Cannot write ".+\/file\/below": a part of the path is a file; name another/,
+      );
+      return true;
+    });
+    await assert.rejects(makeFolder(`${folder}/file`), /a file has its name/);
+    await assert.rejects(writeFileAtomically(`${folder}/file/below`, "new"), /a part of the path is a file/);
+    const create = () => {
+      throw Object.assign(new Error("Read-only file system (os error 30)"), { code: "EROFS" });
+    };
+    await assert.rejects(
+      writeFileAtomically(`${folder}/file`, "new", { create }),
+      /the file system is read-only/,
+    );
+    assert.equal(await Deno.readTextFile(`${folder}/file`), "old");
   }));

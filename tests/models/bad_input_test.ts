@@ -94,7 +94,7 @@ Deno.test("an unknown model folder says what to give", async () => {
   });
   await assert.rejects(load(memoryFolder("m", new Map())), {
     name: "RangeError",
-    message: 'Cannot load "m": it has no "config.json"',
+    message: 'Cannot load "m": it has no "config.json"; name the folder of one model or run',
   });
   await refused(
     memoryFolder("m", new Map([["config.json", bytesOf(LLAMA)]])),
