@@ -18,7 +18,7 @@ await runTask(async ({ handleInterrupt }) => {
     .option("--save-dir <dir>", "where runs are looked for", "runs")
     .option("--host <address>", "address to listen on; 0.0.0.0 for every network", "127.0.0.1")
     .option("--port <number>", "port; 0 takes a free one", parseInteger({ min: 0, max: 65535 }), 8000)
-    .option("--max-batch <count>", "most images that run together", count, 8)
+    .option("--max-batch <count>", "most images that run together", parseInteger({ min: 1, max: 256 }), 8)
     .option("--max-wait-ms <ms>", "how long an image waits for others", parseNumber({ min: 0 }), 20)
     .option("--max-queue <count>", "most images that wait; further ones get 429", count, 64)
     .option("--max-body-mb <size>", "largest request", parseNumber({ min: 0.001 }), 32)
