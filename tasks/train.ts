@@ -11,6 +11,7 @@
  */
 
 import { EXIT_CODES, runTask } from "../lib/host/arguments.ts";
+import { confirmDownloads } from "../lib/host/dataset_options.ts";
 import { parseTrainArguments } from "../lib/host/train_command.ts";
 import { preparePush } from "../lib/host/train_push.ts";
 import { runTraining } from "../lib/host/train_run.ts";
@@ -18,6 +19,7 @@ import { describeResult, resultToJson } from "../lib/host/train_summary.ts";
 
 await runTask(async ({ handleInterrupt }) => {
   const options = await parseTrainArguments(Deno.args, Deno.env.toObject());
+  confirmDownloads(options, Deno.stdin.isTerminal() ? confirm : undefined);
   const push = await preparePush(options);
   const result = await runTraining(options, {
     signal: handleInterrupt(),

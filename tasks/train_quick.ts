@@ -14,24 +14,23 @@ import { runTraining } from "../lib/host/train_run.ts";
 import { describeResult, resultToJson } from "../lib/host/train_summary.ts";
 
 /** The projection starts from random numbers and the data are few: higher rates than for large models, and small steps. */
-const QUICK = [
-  ["--encoder-model", "embedded:siglip"],
-  ["--decoder-model", "embedded:llama"],
-  ["--dataset", "sample"],
-  ["--num-train-epochs", "10"],
-  ["--batch-size", "16"],
-  ["--gradient-accumulation-steps", "1"],
-  ["--projection-lr", "5e-3"],
-  ["--lora-lr", "3e-4"],
-  ["--lora-dropout", "0.05"],
-  ["--eval-steps", "95"],
-  ["--save-steps", "95"],
-  ["--eval-captions", "16"],
-].flat();
+const QUICK = {
+  encoderModel: "embedded:siglip",
+  decoderModel: "embedded:llama",
+  dataset: ["sample"],
+  numTrainEpochs: 10,
+  batchSize: 16,
+  gradientAccumulationSteps: 1,
+  projectionLr: 5e-3,
+  loraLr: 3e-4,
+  loraDropout: 0.05,
+  evalSteps: 95,
+  saveSteps: 95,
+  evalCaptions: 16,
+};
 
 await runTask(async ({ handleInterrupt }) => {
-  // A flag given twice counts as given last.
-  const options = await parseTrainArguments([...QUICK, ...Deno.args]);
+  const options = await parseTrainArguments(Deno.args, {}, QUICK);
   const push = await preparePush(options);
   const result = await runTraining(options, {
     signal: handleInterrupt(),

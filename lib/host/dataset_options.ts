@@ -39,6 +39,33 @@ export interface DatasetFlags {
   interleave?: true;
   /** CSV of how often rows are wanted. @default {once an epoch each} */
   weights?: string;
+  /** Do not ask before downloading what fills a disk. */
+  yes?: true;
+}
+
+/** What all data sets take on disk, as the Python project found. */
+const ALL_NEEDS = "about 2 TB of disk";
+
+/**
+ * Says what downloading every data set needs, and asks. Rows that are streamed or sampled are read from afar: nothing is asked.
+ *
+ * @param ask on a terminal; `undefined` where there is none
+ * @throws {UserError} When the answer is no, or nobody can be asked
+ */
+export function confirmDownloads(
+  { dataset, sample, streaming, yes }: DatasetFlags,
+  ask: ((question: string) => boolean) | undefined,
+): void {
+  if (!dataset.includes(ALL_DATASETS) || sample !== undefined || streaming || yes) return;
+  const less = "--sample COUNT or --streaming read less";
+  if (ask === undefined) {
+    throw new UserError(
+      `Training on all data sets downloads them whole, which needs ${ALL_NEEDS}: say --yes; ${less}`,
+    );
+  }
+  if (!ask(`Training on all data sets downloads them whole, which needs ${ALL_NEEDS} (${less}). Go on?`)) {
+    throw new UserError("Nothing was downloaded");
+  }
 }
 
 /** Adds the flags. The type is stated, for the compiler cannot follow a chain of so many options. */
@@ -49,7 +76,7 @@ export function addDatasetOptions<Options extends Record<string, unknown>>(
     .option(
       "--dataset <names...>",
       `data sets: ${DATASET_NAMES}, ids of the Hub (org/name[@revision]), folders or files`,
-      ["sample"],
+      ["flickr"],
     )
     .option("--caption-column <name>", "column of captions (default: the first usual name there is)")
     .option("--image-column <name>", "column of images (default: the first usual name there is)")
@@ -73,6 +100,7 @@ export function addDatasetOptions<Options extends Record<string, unknown>>(
       parseInteger({ min: 1, max: 10_000_000 }),
     )
     .option("--interleave", "data sets take turns, each spread evenly over the epoch")
+    .option("--yes", "do not ask before downloading what fills a disk")
     .option(
       "--weights <file>",
       "CSV of how often rows are wanted, as the quality report's reweighting_probs.csv",

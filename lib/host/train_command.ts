@@ -17,6 +17,7 @@ import {
 } from "./arguments.ts";
 import { PRESET_NAMES, PRESETS } from "../models/presets.ts";
 import { addDatasetOptions, checkDatasetFlags } from "./dataset_options.ts";
+import { openFile } from "./files.ts";
 import type { TrainRunOptions } from "./train_options.ts";
 import { addPushOptions, readPushOptions } from "./train_push.ts";
 import { DEVICES } from "./train_session.ts";
@@ -50,11 +51,13 @@ function environmentFields(environment: Readonly<Record<string, string>>): JsonO
  * Reads a command line of `deno task train`. What it leaves open is set by the file of `--config`, then by variables of the
  * environment (`ENCODER`, `DECODER`, `DATASET`, `EPOCHS`, `SAMPLE`, `MAX_LENGTH`), then by `--preset`.
  *
+ * @param own what the task sets of itself, where nothing else does
  * @throws {UserError} If the file of `--config` has another option, or a value is refused
  */
 export async function parseTrainArguments(
   args: readonly string[],
   environment: Readonly<Record<string, string>> = {},
+  own: JsonObject = {},
 ): Promise<TrainRunOptions> {
   const count = parseInteger({ min: 1 });
   const command = addDatasetOptions(createCommand(
@@ -156,7 +159,9 @@ export async function parseTrainArguments(
   const { config } = command.opts();
   // What is applied first wins: each fills only what is still at its default.
   if (config !== undefined) {
-    applyConfig(command, { fields: parseJsonObject(await Deno.readTextFile(config), config), name: config });
+    const { size, name, read } = await openFile(config);
+    const text = new TextDecoder().decode(await read(0, size));
+    applyConfig(command, { fields: parseJsonObject(text, name), name });
   }
   applyConfig(command, { fields: environmentFields(environment), name: "the environment" });
   const { preset } = command.opts();
@@ -167,6 +172,7 @@ export async function parseTrainArguments(
       name: preset,
     });
   }
+  applyConfig(command, { fields: own, name: "the task's own settings" });
   const { loraR, loraAlpha, loraDropout, projectionType, config: _, debug: __, preset: ___, ...others } =
     command.opts();
   const { loraTargetModules, loraRankPattern, loraAlphaPattern, useRslora, ...rest } = others;

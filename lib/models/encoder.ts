@@ -120,7 +120,7 @@ export function readEncoderConfig(config: JsonConfig, family: EncoderFamily): En
   for (const [key, wanted] of Object.entries(family.only ?? {})) {
     const found = typeof wanted === "boolean" ? config.optionalBoolean(key) : config.optionalString(key);
     if (found !== undefined && found !== wanted) {
-      throw unsupported(config, `"${key}" ${showJson(found)}`);
+      throw unsupported(config, `"${key}" ${typeof found === "string" ? quote(found) : showJson(found)}`);
     }
   }
   const pruned = config.optionalObject("pruned_heads");

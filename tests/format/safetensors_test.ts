@@ -77,7 +77,7 @@ Deno.test("parseSafetensorsHeader refuses malformed tensors, naming them", () =>
   refused(fileOf({ w: f32([1.5], 0, 4) }, 4), /"w" has for shape/);
   refused(fileOf({ w: f32([2 ** 50, 2 ** 50], 0, 4) }, 4), /"w" has the impossible shape/);
   refused(fileOf({ w: { dtype: "F32", shape: [1] } }, 4), /"w" has for data_offsets nothing/);
-  refused(fileOf({ w: { dtype: "F32", data_offsets: [0, 4] } }, 4), /"w" has for shape undefined/);
+  refused(fileOf({ w: { dtype: "F32", data_offsets: [0, 4] } }, 4), /"w" has for shape nothing/);
   refused(fileOf({ w: f32([1], 0, 8) }, 8), /"w" has 8 bytes, expected 4 for F32 \[1\]/);
   refused(fileOf({ w: f32([1], 4, 0) }, 4), /bytes 4 to 0/);
   refused(fileOf({ w: f32([1], -4, 0) }, 4), /data_offsets \[-4,0\]/);

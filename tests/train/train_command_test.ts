@@ -85,6 +85,14 @@ Deno.test("a configuration file fills what the command line leaves open", async 
     strictEqual(options.batchSize, 3);
     strictEqual(options.lora.rank, 8);
     deepStrictEqual(options.dataset, ["x"]);
+    // What a task sets of itself gives way to all of them.
+    const own = { batchSize: 9, loraR: 9, evalSteps: 95 };
+    const quick = await parseTrainArguments(["--config", file, "--lora-r", "8"], {}, own);
+    deepStrictEqual([quick.batchSize, quick.lora.rank, quick.evalSteps, quick.saveSteps], [3, 8, 95, 100]);
+    await rejects(parseTrainArguments(["--config", `${file}.gone`]), {
+      name: "UserError",
+      message: /does not exist/,
+    });
     await Deno.writeTextFile(file, JSON.stringify({ batchsizes: 3 }));
     await rejects(parseTrainArguments(["--config", file]), {
       name: "UserError",
