@@ -230,7 +230,7 @@ export function planPythonFolder(captioner: CaptionerSource, options: WriteOptio
 }
 
 /** Adds the encoder's tensors, trained layers as they are now. `withExtras`: what captions do not need (the pooling head) too. */
-function planEncoder(
+export function planEncoder(
   plan: TensorPlan,
   { config, encoder, trained }: CaptionerSource,
   options: WriteOptions & {
@@ -267,7 +267,7 @@ function planEncoder(
 }
 
 /** The encoder's own part of its `config.json`. */
-function encoderFields({ encoder, config }: CaptionerSource): JsonObject {
+export function encoderFields({ encoder, config }: CaptionerSource): JsonObject {
   const { section } = findFamily(encoder.config, VISION_FAMILIES);
   return { ...section.fields, model_type: VISION_FAMILIES[config.vision.family].modelType };
 }
@@ -301,7 +301,10 @@ function withDtype(fields: JsonObject, plan: TensorPlan): JsonObject {
   return { ...fields, torch_dtype: names[most as keyof typeof names] };
 }
 
-function generationConfig({ config, settings, texts }: CaptionerSource, withLength = true): JsonObject {
+export function generationConfig(
+  { config, settings, texts }: CaptionerSource,
+  withLength = true,
+): JsonObject {
   const { bosId, padId, eosIds } = config.decoder;
   const tokenizer = texts.has("tokenizer.json") ? tokenizerOf(texts) : undefined;
   const ends = [...new Set([...eosIds, ...(tokenizer ? [tokenizer.eosId] : [])])];
@@ -326,7 +329,7 @@ function tokenizerTexts({ texts }: CaptionerSource): Map<string, string> {
 }
 
 /** Tokenizer, processor and generation files of a layout whose prompt holds image tokens. */
-function promptTexts(
+export function promptTexts(
   captioner: CaptionerSource,
   layout: MergedLayout,
 ): { texts: Map<string, string>; imageTokenId: number } {
