@@ -87,6 +87,32 @@ export async function searchCaptions(
   return searches.map((search) => search.results);
 }
 
+/**
+ * How an image's caption `ids` fares, given token by token: how many of them are the likeliest after those before, and the sum of their
+ * log-probabilities.
+ *
+ * @param stepper of one image and one beam
+ */
+export async function scoreCaption(
+  stepper: Stepper,
+  image: Float32Array,
+  ids: readonly number[],
+): Promise<{ agreeing: number; logProb: number }> {
+  let [agreeing, logProb] = [0, 0];
+  let scores = await stepper.prefill(image, 1);
+  for (const [n, id] of ids.entries()) {
+    const [logits] = await scores.logits();
+    const logProbs = logSoftmax(logits!);
+    refuseNan(logProbs);
+    if (topCandidates(logProbs, 1).ids[0] === id) agreeing++;
+    logProb += logProbs[id]!;
+    if (n + 1 < ids.length) {
+      scores = await stepper.step({ tokens: Uint32Array.of(id), parents: Uint32Array.of(0) });
+    }
+  }
+  return { agreeing, logProb };
+}
+
 /** Candidates of every row. Only what changes single scores needs all of them on the host. */
 async function candidatesOf(
   scores: Scores,

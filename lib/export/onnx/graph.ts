@@ -61,13 +61,21 @@ export class GraphBuilder {
     this.#outputs.push({ value, as: { name, type: value.type, dims } });
   }
 
-  /** A weight, read when the file is written. The same name again is the same weight. */
+  /**
+   * A weight, read when the file is written. The same name again is the same weight.
+   *
+   * @throws {TypeError} when it is another weight
+   */
   weight(
     name: string,
     type: OnnxType,
     { dims, read }: Pick<OnnxInitializer, "dims" | "read">,
   ): Value {
-    if (!this.#initializers.has(name)) this.#initializers.set(name, { name, type, dims, read });
+    const known = this.#initializers.get(name);
+    if (known === undefined) this.#initializers.set(name, { name, type, dims, read });
+    else if (known.type !== type || known.dims.join() !== dims.join()) {
+      throw new TypeError(`Cannot write two weights called "${name}"`);
+    }
     return { name, type };
   }
 

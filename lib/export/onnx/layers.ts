@@ -174,11 +174,11 @@ function matmulBlocks({ g, weights }: Layers, x: Value, name: string): Value {
     dims: [N, blocks, BLOCK / 2],
     read: async () => (await made()).values,
   });
-  const scales = g.weight(`${name} scales`, "float32", {
+  const scales = g.weight(`${name} block scales`, "float32", {
     dims: [N * blocks],
     read: async () => (await made()).scales,
   });
-  const zeros = g.weight(`${name} zeros`, "uint8", {
+  const zeros = g.weight(`${name} block zeros`, "uint8", {
     dims: [N * Math.ceil(blocks / 2)],
     read: async () => (await made()).zeros,
   });

@@ -147,11 +147,12 @@ function prefixImageGraph(w: CaptionerWeightsToWrite, dtype: OnnxDtype, output: 
   return l.g.finish("vision_encoder");
 }
 
-/** input_ids to inputs_embeds. */
+/** input_ids to inputs_embeds. The image token, whose rows are replaced, may lie behind the table: it gets the last row. */
 function embedGraph(w: CaptionerWeightsToWrite, dtype: OnnxDtype): OnnxGraph {
   const { decoder } = w.source.config;
   const l = layers(w.decoder, dtype);
-  const ids = l.g.input("input_ids", "int64", [BATCH, SEQUENCE]);
+  const given = l.g.input("input_ids", "int64", [BATCH, SEQUENCE]);
+  const ids = l.g.node("Min", [given, l.g.ints(decoder.vocabSize - 1)]);
   l.g.output("inputs_embeds", tokenNodes(l, ids, decoder), [BATCH, SEQUENCE, decoder.hiddenSize]);
   return l.g.finish("embed_tokens");
 }
