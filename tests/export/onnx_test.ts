@@ -3,17 +3,11 @@ import assert from "node:assert/strict";
 import { searchCaptions } from "../../lib/generate/search.ts";
 import type { Stepper } from "../../lib/generate/stepper.ts";
 import { ONNX_LAYOUTS } from "../../lib/models/onnx_layouts.ts";
-import {
-  captionerFolders,
-  type FoldersOptions,
-  SMALL_LLAMA,
-  SMALL_SIGLIP,
-} from "../support/captioner_folders.ts";
+import { captionerFolders } from "../support/captioner_folders.ts";
+import { EVERY_FAMILY, LLAMA } from "../support/every_family.ts";
 import { randomValues } from "../support/gpu.ts";
 import { kernelGenerator, onnxStepper } from "../support/onnx_captioner.ts";
 
-const LORA = { rank: 3, alpha: 5, dropout: 0.1, targetModules: ["q_proj", "v_proj", "down_proj"] };
-const LLAMA: FoldersOptions = { decoder: SMALL_LLAMA, lora: LORA };
 const PIXELS = randomValues(3 * 15 * 15, 99, 1.5);
 const TOKENS = 9;
 
@@ -42,52 +36,7 @@ function largestDifference(got: readonly Float32Array[], want: readonly Float32A
   return Math.max(...got.flatMap((row, i) => Array.from(row, (value, j) => Math.abs(value - want[i]![j]!))));
 }
 
-const CLIP = { ...SMALL_SIGLIP, model_type: "clip_vision_model", hidden_act: "quick_gelu" };
-const VIT = { ...SMALL_SIGLIP, model_type: "vit" };
-
-const MODELS: [name: string, FoldersOptions][] = [
-  ["SigLIP and llama", LLAMA],
-  ["SigLIP with a trained layer, an MLP, a tied llama with biases", {
-    decoder: { ...SMALL_LLAMA, tie_word_embeddings: true, attention_bias: true, mlp_bias: true },
-    lora: LORA,
-    unfrozenVisionLayers: 1,
-    projection: { type: "mlp", hiddenSize: 19, dropout: 0.1 },
-  }],
-  ["ViT and mistral", { vision: VIT, decoder: { ...SMALL_LLAMA, model_type: "mistral" }, lora: LORA }],
-  ["CLIP and qwen2", { vision: CLIP, decoder: { ...SMALL_LLAMA, model_type: "qwen2" }, lora: LORA }],
-  ["qwen3", { decoder: { ...SMALL_LLAMA, model_type: "qwen3" }, lora: LORA }],
-  ["phi3", {
-    decoder: { ...SMALL_LLAMA, model_type: "phi3" },
-    lora: { ...LORA, targetModules: ["qkv_proj", "o_proj"] },
-  }],
-  ["gpt2", {
-    decoder: {
-      model_type: "gpt2",
-      n_embd: 28,
-      n_layer: 2,
-      n_head: 4,
-      n_positions: 40,
-      vocab_size: 61,
-      eos_token_id: 2,
-    },
-    lora: { ...LORA, targetModules: ["c_attn", "c_proj"] },
-  }],
-  ["opt", {
-    decoder: {
-      model_type: "opt",
-      hidden_size: 28,
-      ffn_dim: 37,
-      num_hidden_layers: 2,
-      num_attention_heads: 4,
-      vocab_size: 61,
-      max_position_embeddings: 40,
-      eos_token_id: 2,
-    },
-    lora: { ...LORA, targetModules: ["q_proj", "v_proj", "fc1"] },
-  }],
-];
-
-for (const [name, options] of MODELS) {
+for (const [name, options] of EVERY_FAMILY) {
   Deno.test(`${name}: every layout in fp32 gives the engine's logits and tokens`, async () => {
     const folders = captionerFolders(options);
     const { generator, destroy } = await kernelGenerator(folders, { maxNewTokens: TOKENS });

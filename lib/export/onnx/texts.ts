@@ -5,6 +5,7 @@
  */
 
 import { formatJson, type JsonObject, parseJsonObject } from "../../format/json.ts";
+import { formatProcessorConfig, parseProcessorConfig } from "../../image/processor.ts";
 import type { CaptionerSource } from "../../models/captioner_source.ts";
 import type { OnnxDtype, OnnxLayout } from "../../models/onnx_layouts.ts";
 import { formatPythonConfig } from "../../models/python_captioner.ts";
@@ -46,7 +47,14 @@ export function onnxTexts(
       `Cannot export "${captioner.name}": it has no "${missing}", which every layout needs`,
     );
   }
-  return TEXTS[layout](captioner, options);
+  const texts = TEXTS[layout](captioner, options);
+  const json = texts.get("preprocessor_config.json")!;
+  const settings = formatProcessorConfig(parseProcessorConfig(JSON.parse(json)));
+  texts.set(
+    "preprocessor_config.json",
+    formatJson({ ...parseJsonObject(json, "preprocessor_config.json"), ...settings }),
+  );
+  return texts;
 }
 
 type MakeTexts = (captioner: CaptionerSource, options: OnnxTextOptions) => Map<string, string>;
