@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { decodeF16, encodeF16 } from "../../lib/base/half.ts";
 import { onnxFiles } from "../../lib/format/onnx.ts";
-import { GraphBuilder, OPSETS } from "../../lib/export/onnx/graph.ts";
+import { GraphBuilder, opsetsOf } from "../../lib/export/onnx/graph.ts";
 import {
   embeddingRows,
   type GraphWeights,
@@ -101,8 +101,9 @@ async function runGraph(
 ): Promise<Float32Array> {
   const g = new GraphBuilder();
   build({ g, weights, dtype });
+  const graph = g.finish("m");
   const files = await collectFiles(
-    onnxFiles("m.onnx", g.finish("m"), { opsets: OPSETS, producer: { name: "", version: "" } }),
+    onnxFiles("m.onnx", graph, { opsets: opsetsOf(graph), producer: { name: "", version: "" } }),
   );
   const runtime = await testRuntime();
   const session = await openOnnxSession(runtime, { graph: files.get("m.onnx")!, weights: new Map() });

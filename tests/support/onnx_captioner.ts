@@ -4,7 +4,7 @@ import { type OnnxRuntime, openOnnxRuntime, openOnnxSession } from "../../lib/ge
 import { OnnxStepper } from "../../lib/generate/onnx_stepper.ts";
 import { CaptionGenerator } from "../../lib/generate/generator.ts";
 import { type Tensor, tensorFrom } from "../../lib/gpu/tensor.ts";
-import { prefixTokens } from "../../lib/models/captioner.ts";
+import { encodeImages, prefixTokens } from "../../lib/models/captioner.ts";
 import { type CaptionerSource, openCaptionerSource } from "../../lib/models/captioner_source.ts";
 import { loadDecoderModel, loadVisionModel } from "../../lib/models/load.ts";
 import {
@@ -16,7 +16,7 @@ import {
 import { FrozenWeights } from "../../lib/nn/weights.ts";
 import type { CaptionerFolders } from "./captioner_folders.ts";
 import { collectFiles } from "./collect_files.ts";
-import { testGpu } from "./gpu.ts";
+import { runOnce, testGpu } from "./gpu.ts";
 
 let shared: Promise<OnnxRuntime> | undefined;
 
@@ -68,11 +68,30 @@ export async function onnxStepper(
   });
 }
 
+/** What the graph `vision_encoder` of the four parts makes of one image. */
+export async function onnxFeatures(folders: CaptionerFolders, pixels: Float32Array): Promise<Float32Array> {
+  const source = await openCaptionerSource(folders.folder, folders.openModel);
+  const { channels, imageSize } = folders.config.vision;
+  const runtime = await testRuntime();
+  const session = await openOnnxSession(
+    runtime,
+    await componentFiles(source, { layout: "parts", component: "vision_encoder", dtype: "fp32" }),
+  );
+  const pixel_values = new runtime.Tensor("float32", pixels, [1, channels, imageSize, imageSize]);
+  const { last_hidden_state } = await session.run({ pixel_values });
+  await session.release();
+  return last_hidden_state!.data as Float32Array;
+}
+
 /** The same captioner on the kernels. */
 export async function kernelGenerator(
   folders: CaptionerFolders,
   options: { numBeams?: number; maxNewTokens: number },
-): Promise<{ generator: CaptionGenerator; destroy(): void }> {
+): Promise<{
+  generator: CaptionGenerator;
+  features(pixels: Float32Array<ArrayBuffer>): Promise<Float32Array>;
+  destroy(): void;
+}> {
   const gpu = await testGpu();
   const { config } = folders;
   const vision = await loadVisionModel(gpu, await folders.openModel("encoder"));
@@ -86,9 +105,10 @@ export async function kernelGenerator(
       tensorFrom(gpu, new Float32Array(data), { shape, label: name }),
     ])),
   );
+  const weights = { vision: vision.weights, decoder: decoder.weights, rope: decoder.rope, trainable };
   const generator = await CaptionGenerator.create(gpu, {
     config,
-    weights: { vision: vision.weights, decoder: decoder.weights, rope: decoder.rope, trainable },
+    weights,
     batchSize: 1,
     features: false,
     numBeams: 1,
@@ -96,6 +116,12 @@ export async function kernelGenerator(
   });
   return {
     generator,
+    features: async (pixels) => {
+      const { channels, imageSize } = config.vision;
+      const shape = [1, channels, imageSize, imageSize];
+      const input = tensorFrom(gpu, pixels, { shape, label: "pixelValues" });
+      return (await runOnce(gpu, (r) => ({ features: encodeImages(r, weights, input, config) }))).features;
+    },
     destroy: () => {
       generator.destroy();
       for (const weights of [vision.weights, decoder, trainable]) weights.destroy();

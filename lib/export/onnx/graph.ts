@@ -16,8 +16,14 @@ import type {
 
 /** Microsoft's operators: `MatMulNBits`. */
 export const MICROSOFT = "com.microsoft";
-/** Versions that the graphs need. LayerNormalization is of 17; more would shut out older runtimes. */
-export const OPSETS: Readonly<Record<string, number>> = { "": 17, [MICROSOFT]: 1 };
+/** Versions of the operator sets. LayerNormalization is of 17; more would shut out older runtimes. */
+const OPSETS: Readonly<Record<string, number>> = { "": 17, [MICROSOFT]: 1 };
+
+/** The operator sets that a graph uses, with their versions. */
+export function opsetsOf({ nodes }: OnnxGraph): Record<string, number> {
+  const domains = new Set(["", ...nodes.map(({ domain }) => domain)]);
+  return Object.fromEntries([...domains].map((domain) => [domain, OPSETS[domain]!]));
+}
 
 /** A value in the graph. */
 export interface Value {

@@ -22,7 +22,7 @@ import {
   tablePositions,
   tokenNodes,
 } from "./decoder.ts";
-import { GraphBuilder, OPSETS, TO_END } from "./graph.ts";
+import { GraphBuilder, opsetsOf, TO_END } from "./graph.ts";
 import { type GraphWeights, type Layers, plannedWeights } from "./layers.ts";
 import { projectionNodes, visionNodes } from "./vision.ts";
 
@@ -100,8 +100,9 @@ export function onnxComponentFiles(
   { layout, component, dtype, version, maxInlineBytes }: OnnxComponentOptions,
 ): Map<string, AsyncIterable<Uint8Array>> {
   const build = (GRAPHS[layout] as Partial<Record<OnnxComponent, BuildGraph>>)[component]!;
-  return onnxFiles(onnxPath(layout, component, dtype), build(w, dtype), {
-    opsets: OPSETS,
+  const graph = build(w, dtype);
+  return onnxFiles(onnxPath(layout, component, dtype), graph, {
+    opsets: opsetsOf(graph),
     producer: { name: "captioner", version },
     ...(maxInlineBytes === undefined ? {} : { maxInlineBytes }),
   });
