@@ -128,9 +128,7 @@ export class CaptionGenerator implements Stepper {
     count: number,
     options: SearchOptions,
   ): Promise<(readonly Hypothesis[])[]> {
-    const found = await searchCaptions(this, images, { ...options, count });
-    this.#gpu.check();
-    return found;
+    return await searchCaptions(this, images, { ...options, count });
   }
 
   prefill(images: Float32Array, count: number): Promise<Scores> {
@@ -190,6 +188,7 @@ export class CaptionGenerator implements Stepper {
       candidates: () => this.#readTopK(outputs),
       logits: async () => {
         const [bytes] = await readTensors(this.#gpu, [outputs.logits]);
+        this.#gpu.check();
         const all = new Float32Array(bytes!.buffer);
         const V = this.#options.config.decoder.vocabSize;
         return Array.from({ length: all.length / V }, (_, row) => all.slice(row * V, (row + 1) * V));
@@ -199,6 +198,7 @@ export class CaptionGenerator implements Stepper {
 
   async #readTopK({ values, ids }: Outputs): Promise<Candidates[]> {
     const [valueBytes, idBytes] = await readTensors(this.#gpu, [values, ids]);
+    this.#gpu.check();
     const [allValues, allIds] = [new Float32Array(valueBytes!.buffer), new Uint32Array(idBytes!.buffer)];
     const k = values.dim(1);
     return Array.from({ length: values.dim(0) }, (_, row) => ({

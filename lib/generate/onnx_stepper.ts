@@ -9,13 +9,17 @@ import type { InferenceSession, OnnxRuntime, Tensor } from "./onnxruntime.ts";
 import { logSoftmax, topCandidates } from "./sampling.ts";
 import type { Scores, Stepper, StepRows } from "./stepper.ts";
 
-/** Graphs of a layout, by component. */
-export type OnnxSessions = ReadonlyMap<OnnxComponent, InferenceSession>;
+/** Opens the graphs of a layout when they are needed. */
+export interface OnnxSessions {
+  get(component: OnnxComponent): Promise<InferenceSession>;
+}
 
 /** What a stepper is made for. */
 export interface OnnxStepperOptions {
   layout: OnnxLayout;
   sessions: OnnxSessions;
+  /** B: images begun together, run one after the other. */
+  batchSize: number;
   numBeams: number;
   maxNewTokens: number;
   /** Candidates of a row: K for every end token and K more. */
@@ -26,22 +30,30 @@ export interface OnnxStepperOptions {
 
 type Tensors = Record<string, Tensor>;
 
-/** What a layout does its own way: its first run, and the inputs of the next ones beside the past. */
+/** What a layout does its own way. */
 interface LayoutRun {
-  prefill(run: OnnxStepper, pixelValues: Tensor): Promise<Tensors>;
+  /** pixelValues to prefix embeddings [1, P, D]. */
+  encode(run: OnnxStepper, pixelValues: Tensor): Promise<Tensor>;
+  /** Prefix embeddings to logits and cache. */
+  begin(run: OnnxStepper, prefix: Tensor): Promise<Tensors>;
+  /** One token for every row. */
   step(run: OnnxStepper, step: { ids: Tensor; past: Tensors; length: number }): Promise<Tensors>;
 }
 
-/** Runs one image at a time. Logits and cache come back to the host between steps. */
+/** Runs a captioner's graphs. Logits come back to the host at every step, and the cache where beams change places. */
 export class OnnxStepper implements Stepper {
-  readonly batchSize = 1;
   readonly #runtime: OnnxRuntime;
   readonly #options: OnnxStepperOptions;
-  #past: Tensors = {};
+  /** Cache of every image begun. */
+  #pasts: Tensors[] = [];
 
   constructor(runtime: OnnxRuntime, options: OnnxStepperOptions) {
     this.#runtime = runtime;
     this.#options = options;
+  }
+
+  get batchSize(): number {
+    return this.#options.batchSize;
   }
 
   get numBeams(): number {
@@ -53,37 +65,72 @@ export class OnnxStepper implements Stepper {
   }
 
   async prefill(images: Float32Array, count: number): Promise<Scores> {
-    const { channels, size } = this.#options.image;
-    if (count !== 1 || images.length !== channels * size ** 2) {
+    const { batchSize, layout, image: { channels, size } } = this.#options;
+    const width = channels * size ** 2;
+    if (count < 1 || count > batchSize || images.length !== count * width) {
       throw new TypeError(
-        `Cannot caption ${count} images from ${images.length} values; expected 1 image of ${
-          channels * size ** 2
-        } values`,
+        `Cannot caption ${count} images from ${images.length} values; expected 1 to ${batchSize} images of ${width} values`,
       );
     }
-    const pixelValues = new this.#runtime.Tensor("float32", images, [1, channels, size, size]);
-    const outputs = await LAYOUTS[this.#options.layout].prefill(this, pixelValues);
-    return await this.#take(outputs);
+    // Every graph is run for all images before the next one is needed.
+    const prefixes: Tensor[] = [];
+    for (let b = 0; b < count; b++) {
+      const values = images.slice(b * width, (b + 1) * width);
+      const pixelValues = new this.#runtime.Tensor("float32", values, [1, channels, size, size]);
+      prefixes.push(await LAYOUTS[layout].encode(this, pixelValues));
+    }
+    this.#pasts = [];
+    const rows: Float32Array<ArrayBuffer>[] = [];
+    for (const prefix of prefixes) {
+      const { logits, ...present } = await LAYOUTS[layout].begin(this, prefix);
+      this.#pasts.push(present);
+      rows.push(...await lastRows(logits!));
+    }
+    return this.#scores(rows);
   }
 
-  async step({ tokens, parents }: StepRows): Promise<Scores> {
-    const isFirst = Object.values(this.#past)[0]!.dims[0] === 1 && tokens.length > 1;
-    const past: Tensors = {};
-    for (const [name, tensor] of Object.entries(this.#past)) {
-      past[name.replace("present", "past_key_values")] = await this.#pick(
-        tensor,
-        isFirst ? parents.map(() => 0) : parents,
-      );
+  async step({ tokens, parents, live }: StepRows): Promise<Scores> {
+    const { numBeams: K, layout } = this.#options;
+    const rows: Float32Array<ArrayBuffer>[] = [];
+    for (const [b, present] of this.#pasts.entries()) {
+      if (!live[b]) {
+        rows.push(...Array<Float32Array<ArrayBuffer>>(K).fill(new Float32Array(0)));
+        continue;
+      }
+      const mine = parents.subarray(b * K, (b + 1) * K).map((row) => row - b * K);
+      const past: Tensors = {};
+      for (const [name, tensor] of Object.entries(present)) {
+        // After the prefill an image has one row, whichever the beam.
+        const from = tensor.dims[0] === 1 ? mine.map(() => 0) : mine;
+        past[name.replace("present", "past_key_values")] = await this.#pick(tensor, from);
+      }
+      const ids = this.ints([...tokens.subarray(b * K, (b + 1) * K)], [K, 1]);
+      const length = Object.values(past)[0]!.dims[2]! + 1;
+      const { logits, ...next } = await LAYOUTS[layout].step(this, { ids, past, length });
+      this.#pasts[b] = next;
+      rows.push(...await lastRows(logits!));
     }
-    const ids = this.ints([...tokens], [tokens.length, 1]);
-    const length = Object.values(past)[0]!.dims[2]! + 1;
-    return await this.#take(await LAYOUTS[this.#options.layout].step(this, { ids, past, length }));
+    return this.#scores(rows);
+  }
+
+  #scores(rows: readonly Float32Array<ArrayBuffer>[]): Scores {
+    const { candidates } = this.#options;
+    return {
+      candidates: () =>
+        Promise.resolve(
+          rows.map((row) =>
+            row.length === 0
+              ? { ids: [], logProbs: [] }
+              : topCandidates(logSoftmax(row), Math.min(candidates, row.length))
+          ),
+        ),
+      logits: () => Promise.resolve(rows.map((row) => row.slice())),
+    };
   }
 
   /** Runs a component. */
   async run(component: OnnxComponent, inputs: Tensors): Promise<Tensors> {
-    const session = this.#options.sessions.get(component);
-    if (session === undefined) throw new RangeError(`Cannot run "${component}": it was not opened`);
+    const session = await this.#options.sessions.get(component);
     return await session.run(inputs) as Tensors;
   }
 
@@ -93,8 +140,8 @@ export class OnnxStepper implements Stepper {
   }
 
   /** The cache before anything has run, as the graph declares it: no positions. */
-  emptyPast(component: OnnxComponent): Tensors {
-    const inputs = this.#options.sessions.get(component)!.inputMetadata;
+  async emptyPast(component: OnnxComponent): Promise<Tensors> {
+    const inputs = (await this.#options.sessions.get(component)).inputMetadata;
     const past: Tensors = {};
     for (const input of inputs) {
       if (!input.isTensor || !input.name.startsWith("past_key_values")) continue;
@@ -106,8 +153,9 @@ export class OnnxStepper implements Stepper {
   }
 
   /** An f32 input [rows, none, width] of a component, as wide as the graph declares it. */
-  noRows(component: OnnxComponent, name: string, rows: number): Tensor {
-    const input = this.#options.sessions.get(component)!.inputMetadata.find((one) => one.name === name);
+  async noRows(component: OnnxComponent, name: string, rows: number): Promise<Tensor> {
+    const { inputMetadata } = await this.#options.sessions.get(component);
+    const input = inputMetadata.find((one) => one.name === name);
     const width = input?.isTensor ? input.shape[2] as number : 0;
     return new this.#runtime.Tensor("float32", new Float32Array(0), [rows, 0, width]);
   }
@@ -127,21 +175,16 @@ export class OnnxStepper implements Stepper {
       ...tensor.dims.slice(1),
     ]);
   }
+}
 
-  async #take({ logits, ...present }: Tensors): Promise<Scores> {
-    this.#past = present;
-    const [rows, positions, V] = logits!.dims as [number, number, number];
-    const all = await logits!.getData() as Float32Array<ArrayBuffer>;
-    // Of every row the last position counts.
-    const row = (i: number): Float32Array<ArrayBuffer> =>
-      all.slice(((i + 1) * positions - 1) * V, (i + 1) * positions * V);
-    const each = Array.from({ length: rows }, (_, i) => i);
-    const count = Math.min(this.#options.candidates, V);
-    return {
-      candidates: () => Promise.resolve(each.map((i) => topCandidates(logSoftmax(row(i)), count))),
-      logits: () => Promise.resolve(each.map(row)),
-    };
-  }
+/** Logits of every row's last position: of [rows, positions, V]. */
+async function lastRows(logits: Tensor): Promise<Float32Array<ArrayBuffer>[]> {
+  const [rows, positions, V] = logits.dims as [number, number, number];
+  const all = await logits.getData() as Float32Array<ArrayBuffer>;
+  return Array.from({ length: rows }, (_, row) => {
+    const end = (row + 1) * positions * V;
+    return all.slice(end - V, end);
+  });
 }
 
 /** Ones that let every position be attended. */
@@ -151,14 +194,13 @@ function ones(run: OnnxStepper, rows: number, length: number): Tensor {
 
 const LAYOUTS: Record<OnnxLayout, LayoutRun> = {
   parts: {
-    prefill: async (run, pixel_values) => {
+    encode: async (run, pixel_values) => {
       const { last_hidden_state } = await run.run("vision_encoder", { pixel_values });
       const { projected_prefix } = await run.run("projection", { vision_hidden_states: last_hidden_state! });
-      return await run.run("prefix_init", {
-        prefix_embeddings: projected_prefix!,
-        input_ids: run.ints([], [1, 0]),
-      });
+      return projected_prefix!;
     },
+    begin: async (run, prefix) =>
+      await run.run("prefix_init", { prefix_embeddings: prefix, input_ids: run.ints([], [1, 0]) }),
     step: async (run, { ids, past, length }) =>
       await run.run("language_model", {
         input_ids: ids,
@@ -168,14 +210,13 @@ const LAYOUTS: Record<OnnxLayout, LayoutRun> = {
       }),
   },
   "web-llava": {
-    prefill: async (run, pixel_values) => {
-      const { image_features } = await run.run("vision_encoder", { pixel_values });
-      return await run.run("decoder_model_merged", {
-        inputs_embeds: image_features!,
-        attention_mask: ones(run, 1, image_features!.dims[1]!),
-        ...run.emptyPast("decoder_model_merged"),
-      });
-    },
+    encode: async (run, pixel_values) => (await run.run("vision_encoder", { pixel_values })).image_features!,
+    begin: async (run, prefix) =>
+      await run.run("decoder_model_merged", {
+        inputs_embeds: prefix,
+        attention_mask: ones(run, 1, prefix.dims[1]!),
+        ...await run.emptyPast("decoder_model_merged"),
+      }),
     step: async (run, { ids, past, length }) => {
       const { inputs_embeds } = await run.run("embed_tokens", { input_ids: ids });
       return await run.run("decoder_model_merged", {
@@ -186,19 +227,23 @@ const LAYOUTS: Record<OnnxLayout, LayoutRun> = {
     },
   },
   "web-pipeline": {
-    prefill: async (run, pixel_values) => {
-      const { last_hidden_state } = await run.run("encoder_model", { pixel_values });
-      return await run.run("decoder_model_merged", {
+    encode: async (run, pixel_values) =>
+      (await run.run("encoder_model", { pixel_values })).last_hidden_state!,
+    begin: async (run, prefix) =>
+      await run.run("decoder_model_merged", {
         input_ids: run.ints([0], [1, 1]), // the start token, which the graph drops
-        encoder_hidden_states: last_hidden_state!,
-        ...run.emptyPast("decoder_model_merged"),
-      });
-    },
+        encoder_hidden_states: prefix,
+        ...await run.emptyPast("decoder_model_merged"),
+      }),
     // The image is in the cache: none of its rows are needed.
     step: async (run, { ids, past }) =>
       await run.run("decoder_model_merged", {
         input_ids: ids,
-        encoder_hidden_states: run.noRows("decoder_model_merged", "encoder_hidden_states", ids.dims[0]!),
+        encoder_hidden_states: await run.noRows(
+          "decoder_model_merged",
+          "encoder_hidden_states",
+          ids.dims[0]!,
+        ),
         ...past,
       }),
   },

@@ -45,6 +45,8 @@ export async function openOnnxSession(
 ): Promise<InferenceSession> {
   return await InferenceSession.create(graph, {
     executionProviders: [provider],
+    // Errors alone: that small nodes of shapes run beside the GPU is as it should be.
+    logSeverityLevel: 3,
     externalData: [...weights].map(([path, data]) => ({ path, data })),
   });
 }

@@ -4,28 +4,18 @@
  * @module
  */
 
-import { UserError } from "../base/errors.ts";
 import { type CaptionPair, comparePairs, type Parity } from "../export/onnx/parity.ts";
 import { OnnxStepper } from "../generate/onnx_stepper.ts";
-import { openOnnxRuntime, openOnnxSession } from "../generate/onnxruntime.ts";
+import { openOnnxRuntime } from "../generate/onnxruntime.ts";
 import { scoreCaption, searchCaptions } from "../generate/search.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { parseProcessorConfig, preprocess } from "../image/processor.ts";
 import type { CaptionerSource } from "../models/captioner_source.ts";
-import {
-  type OnnxComponent,
-  onnxComponents,
-  type OnnxDtype,
-  type OnnxLayout,
-  onnxPath,
-} from "../models/onnx_layouts.ts";
+import type { OnnxDtype, OnnxLayout } from "../models/onnx_layouts.ts";
 import { loadTokenizer } from "../text/tokenizer.ts";
 import { Captioner } from "./captioner.ts";
 import { decodeImage } from "./decode.ts";
-import { stat } from "./files.ts";
-
-/** What WebAssembly can address; a layout's graphs lie there together. */
-const MAX_WASM_BYTES = 4e9;
+import { openOnnxSessions } from "./onnx_sessions.ts";
 
 /** An image as the encoder takes it, and the engine's greedy caption of it. */
 export interface ReferenceCaption {
@@ -65,11 +55,12 @@ export interface ProveOnnxOptions {
  */
 export async function proveOnnx(options: ProveOnnxOptions): Promise<Parity> {
   const { layout, captioner: { config, settings, texts }, references } = options;
-  const sessions = await openSessions(options);
+  const runtime = await openOnnxRuntime("wasm");
+  const sessions = await openOnnxSessions(runtime, options);
   try {
-    const stepper = new OnnxStepper(sessions.runtime, {
+    const stepper = new OnnxStepper(runtime, {
       layout,
-      sessions: sessions.byComponent,
+      sessions,
       numBeams: 1,
       maxNewTokens: settings.maxLength,
       candidates: 1,
@@ -92,39 +83,6 @@ export async function proveOnnx(options: ProveOnnxOptions): Promise<Parity> {
     }
     return comparePairs(pairs);
   } finally {
-    for (const session of sessions.byComponent.values()) await session.release();
+    for (const session of sessions.values()) await session.release();
   }
 }
-
-async function openSessions({ path, layout, dtype }: ProveOnnxOptions) {
-  const runtime = await openOnnxRuntime("wasm");
-  const files = new Map<OnnxComponent, string[]>();
-  let total = 0;
-  for (const component of onnxComponents(layout)) {
-    const graph = `${path}/${onnxPath(layout, component, dtype)}`;
-    const names = [graph];
-    for (let i = 0; await stat(dataName(graph, i)) !== undefined; i++) names.push(dataName(graph, i));
-    for (const name of names) total += (await Deno.stat(name)).size;
-    files.set(component, names);
-  }
-  if (total > MAX_WASM_BYTES) {
-    throw new UserError(
-      `Cannot check "${layout}" in ${dtype}: its graphs have ${
-        (total / 1e9).toFixed(1)
-      } GB together, WebAssembly holds ` +
-        `${MAX_WASM_BYTES / 1e9} GB; leave ${dtype} out with --dtype, or skip the proof with --check 0`,
-    );
-  }
-  const byComponent = new Map<OnnxComponent, Awaited<ReturnType<typeof openOnnxSession>>>();
-  for (const [component, [graph, ...beside]] of files) {
-    const weights = new Map<string, Uint8Array>();
-    for (const name of beside) weights.set(name.slice(name.lastIndexOf("/") + 1), await Deno.readFile(name));
-    byComponent.set(
-      component,
-      await openOnnxSession(runtime, { graph: await Deno.readFile(graph!), weights }),
-    );
-  }
-  return { runtime, byComponent };
-}
-
-const dataName = (graph: string, i: number): string => `${graph}_data${i === 0 ? "" : `_${i}`}`;

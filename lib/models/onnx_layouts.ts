@@ -10,6 +10,9 @@
  * @module
  */
 
+import type { JsonObject } from "../format/json.ts";
+import type { JsonConfig } from "../format/json_config.ts";
+
 /** Forms of export. */
 export const ONNX_LAYOUTS = ["parts", "web-llava", "web-pipeline"] as const;
 /** One of them. */
@@ -64,4 +67,64 @@ export function onnxPath(layout: OnnxLayout, component: OnnxComponent, dtype: On
     throw new RangeError(`Cannot find "${component}": "${layout}" has no such component`);
   }
   return `${path}${SUFFIXES[dtype]}.onnx`;
+}
+
+/** What this program writes of an exported folder into its `config.json`. */
+export interface OnnxFolderConfig {
+  layout: OnnxLayout;
+  /** Precisions that there are. */
+  dtypes: readonly OnnxDtype[];
+  /** Most tokens of a caption in training. */
+  maxLength: number;
+  /** Where the encoder came from. */
+  encoder: string;
+}
+
+/** Its key there. */
+const OWN_KEY = "captioner_onnx";
+
+/** Whether a `config.json` is of an exported folder. */
+export function isOnnxFolder(json: JsonConfig): boolean {
+  return json.has(OWN_KEY);
+}
+
+/** As a part of `config.json`. */
+export function formatOnnxFolder({ layout, dtypes, maxLength, encoder }: OnnxFolderConfig): JsonObject {
+  return { [OWN_KEY]: { layout, dtypes: [...dtypes], max_length: maxLength, encoder } };
+}
+
+/** Reads it. @throws {RangeError | TypeError} If a key is missing or has another value than this program writes */
+export function parseOnnxFolder(json: JsonConfig): OnnxFolderConfig {
+  const own = json.object(OWN_KEY);
+  const found = own.strings("dtypes");
+  const dtypes = ONNX_DTYPES.filter((dtype) => found.includes(dtype));
+  if (dtypes.length === 0 || dtypes.length < found.length) {
+    throw new RangeError(
+      `Cannot use "${json.name}": "dtypes" is ${JSON.stringify(found)}, expected some of ${
+        ONNX_DTYPES.join(", ")
+      }`,
+    );
+  }
+  return {
+    layout: own.choice("layout", ONNX_LAYOUTS),
+    dtypes,
+    maxLength: own.integer("max_length"),
+    encoder: own.string("encoder"),
+  };
+}
+
+/** Key of the encoder's configuration in a layout's `config.json`. */
+export function encoderKey(layout: OnnxLayout): string {
+  return layout === "web-pipeline" ? "encoder" : "vision_config";
+}
+
+/** Precisions by how well they suit a device: eight bits run fastest on a processor, four on a GPU. */
+const PREFERRED = {
+  wasm: ["q8", "fp32", "q4", "fp16"],
+  webgpu: ["q4", "fp16", "fp32", "q8"],
+} as const satisfies Record<string, readonly OnnxDtype[]>;
+
+/** The precision that is taken on a device unless told. */
+export function defaultDtype(device: keyof typeof PREFERRED, dtypes: readonly OnnxDtype[]): OnnxDtype {
+  return PREFERRED[device].find((dtype) => dtypes.includes(dtype))!;
 }

@@ -2,10 +2,11 @@
 import assert from "node:assert/strict";
 import { comparePairs, formatShare, parityFault, parityJson } from "../../lib/export/onnx/parity.ts";
 import { onnxReadme } from "../../lib/export/onnx/readme.ts";
-import { defaultDtype, onnxTexts } from "../../lib/export/onnx/texts.ts";
+import { onnxTexts } from "../../lib/export/onnx/texts.ts";
 import { planOnnxWeights } from "../../lib/export/onnx/layouts.ts";
 import { type CaptionerSource, openCaptionerSource } from "../../lib/models/captioner_source.ts";
 import {
+  defaultDtype,
   ONNX_DTYPES,
   ONNX_LAYOUTS,
   onnxComponents,
@@ -65,7 +66,12 @@ Deno.test("web-llava has the keys that transformers.js reads", async () => {
     device_config: { webgpu: { dtype: "q4" } },
     use_external_data_format: { "decoder_model_merged.onnx": 2 },
   });
-  assert.deepEqual(config.captioner_onnx, { layout: "web-llava", dtypes: [...ONNX_DTYPES], max_length: 12 });
+  assert.deepEqual(config.captioner_onnx, {
+    layout: "web-llava",
+    dtypes: [...ONNX_DTYPES],
+    max_length: 12,
+    encoder: "encoder",
+  });
   assert.equal(json("generation_config.json").max_new_tokens, 12);
   assert.equal(json("processor_config.json").num_additional_image_tokens, 0);
   assert.equal(json("preprocessor_config.json").processor_class, "LlavaProcessor");

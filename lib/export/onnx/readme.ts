@@ -6,11 +6,16 @@
 
 import type { CaptionerSource } from "../../models/captioner_source.ts";
 import { visionTokens } from "../../models/vision.ts";
-import { onnxComponents, type OnnxDtype, type OnnxLayout, onnxPath } from "../../models/onnx_layouts.ts";
+import {
+  defaultDtype,
+  onnxComponents,
+  type OnnxDtype,
+  type OnnxLayout,
+  onnxPath,
+} from "../../models/onnx_layouts.ts";
 import { IMAGE_TOKEN } from "../image_token.ts";
 import { hubIds } from "../written_readme.ts";
 import { formatShare, type Parity } from "./parity.ts";
-import { defaultDtype } from "./texts.ts";
 
 /** What was written of a precision. */
 export interface WrittenDtypeResult {

@@ -7,7 +7,12 @@
 import { formatJson, type JsonObject, parseJsonObject } from "../../format/json.ts";
 import { formatProcessorConfig, parseProcessorConfig } from "../../image/processor.ts";
 import type { CaptionerSource } from "../../models/captioner_source.ts";
-import type { OnnxDtype, OnnxLayout } from "../../models/onnx_layouts.ts";
+import {
+  defaultDtype,
+  formatOnnxFolder,
+  type OnnxDtype,
+  type OnnxLayout,
+} from "../../models/onnx_layouts.ts";
 import { formatPythonConfig } from "../../models/python_captioner.ts";
 import { encoderFields, generationConfig, llavaFields, promptTexts } from "../merged_captioner.ts";
 
@@ -17,17 +22,6 @@ export interface OnnxTextOptions {
   dtypes: readonly OnnxDtype[];
   /** Number of files of weights beside a graph, by the graph's file name; of those that have any. */
   externalFiles: Readonly<Record<string, number>>;
-}
-
-/** Precision that a browser takes unless told: eight bits run fastest on a processor, four on a GPU. */
-const PREFERRED = {
-  wasm: ["q8", "fp32", "q4", "fp16"],
-  webgpu: ["q4", "fp16", "fp32", "q8"],
-} as const satisfies Record<string, readonly OnnxDtype[]>;
-
-/** The precision that is taken on a device unless told. */
-export function defaultDtype(device: keyof typeof PREFERRED, dtypes: readonly OnnxDtype[]): OnnxDtype {
-  return PREFERRED[device].find((dtype) => dtypes.includes(dtype))!;
 }
 
 /**
@@ -140,9 +134,7 @@ function withTokenizerClass(texts: Map<string, string>): Map<string, string> {
   );
 }
 
-/** Key of what this program wants to know of an exported folder. */
-const OWN_KEY = "captioner_onnx";
-
 function own(layout: OnnxLayout, { settings }: CaptionerSource, { dtypes }: OnnxTextOptions): JsonObject {
-  return { [OWN_KEY]: { layout, dtypes: [...dtypes], max_length: settings.maxLength } };
+  const { maxLength, encoder: { reference } } = settings;
+  return formatOnnxFolder({ layout, dtypes, maxLength, encoder: reference });
 }
