@@ -71,7 +71,10 @@ export interface OnnxFileOptions {
   producer: { name: string; version: string };
   /** Free text stored with the graph. @default {none} */
   metadata?: Readonly<Record<string, string>>;
-  /** Largest graph whose weights lie inside the file; protobuf readers take at most 2^31 - 1 bytes. @default {1.9e9} */
+  /**
+   * Largest graph whose weights lie inside the file. Protobuf readers take at most 2^31 - 1 bytes, and WebAssembly, which holds a file
+   * three times while it is opened, little more than half of that. @default {1e9}
+   */
   maxInlineBytes?: number;
   /** Largest file of weights beside it. @default {1.9e9} */
   maxChunkBytes?: number;
@@ -94,7 +97,7 @@ export function onnxFiles(
   graph: OnnxGraph,
   options: OnnxFileOptions,
 ): Map<string, AsyncIterable<Uint8Array>> {
-  const { maxInlineBytes = 1.9e9, maxChunkBytes = 1.9e9 } = options;
+  const { maxInlineBytes = 1e9, maxChunkBytes = 1.9e9 } = options;
   const total = graph.initializers.reduce((sum, one) => sum + byteSize(one), 0);
   const base = name.slice(name.lastIndexOf("/") + 1);
   const chunks: OnnxInitializer[][] = [];

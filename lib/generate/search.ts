@@ -68,6 +68,7 @@ export async function searchCaptions(
       numBeams,
       rng,
       sequenceOf: (row) => sequences[rowsPerImage === 1 ? row * numBeams : row]!,
+      isLive: (row) => searches[Math.floor(row / rowsPerImage)]?.done === false,
     });
     const parents = Uint32Array.from(tokens, (_, row) => row);
     const previous = [...sequences];
@@ -80,53 +81,69 @@ export async function searchCaptions(
         sequences[row] = [...previous[from]!, token];
       }
     }
-    if (searches.every((search) => search.done)) break;
-    scores = await stepper.step({ tokens, parents });
+    const live = searches.map((search) => !search.done);
+    if (!live.includes(true)) break;
+    scores = await stepper.step({ tokens, parents, live });
     rowsPerImage = numBeams;
   }
   return searches.map((search) => search.results);
 }
 
-/**
- * How an image's caption `ids` fares, given token by token: how many of them are the likeliest after those before, and the sum of their
- * log-probabilities.
- *
- * @param stepper of one image and one beam
- */
-export async function scoreCaption(
+/** How a given caption fares. */
+export interface CaptionScore {
+  /** Tokens that are the likeliest after those before. */
+  agreeing: number;
+  /** Sum of the tokens' log-probabilities. */
+  logProb: number;
+}
+
+/** How a caption of every image fares, given token by token. @param stepper of one beam */
+export async function scoreCaptions(
   stepper: Stepper,
-  image: Float32Array,
-  ids: readonly number[],
-): Promise<{ agreeing: number; logProb: number }> {
-  let [agreeing, logProb] = [0, 0];
-  let scores = await stepper.prefill(image, 1);
-  for (const [n, id] of ids.entries()) {
-    const [logits] = await scores.logits();
-    const logProbs = logSoftmax(logits!);
-    refuseNan(logProbs);
-    if (topCandidates(logProbs, 1).ids[0] === id) agreeing++;
-    logProb += logProbs[id]!;
-    if (n + 1 < ids.length) {
-      scores = await stepper.step({ tokens: Uint32Array.of(id), parents: Uint32Array.of(0) });
+  images: Float32Array,
+  captions: readonly (readonly number[])[],
+): Promise<CaptionScore[]> {
+  const found = captions.map((): CaptionScore => ({ agreeing: 0, logProb: 0 }));
+  let scores = await stepper.prefill(images, captions.length);
+  const longest = Math.max(...captions.map(({ length }) => length));
+  for (let n = 0; n < longest; n++) {
+    const rows = await scores.logits();
+    for (const [b, ids] of captions.entries()) {
+      if (n >= ids.length) continue;
+      const logProbs = logSoftmax(rows[b]!);
+      refuseNan(logProbs);
+      if (topCandidates(logProbs, 1).ids[0] === ids[n]) found[b]!.agreeing++;
+      found[b]!.logProb += logProbs[ids[n]!]!;
     }
+    if (n + 1 === longest) break;
+    const tokens = new Uint32Array(stepper.batchSize);
+    for (const [b, ids] of captions.entries()) tokens[b] = ids[n] ?? 0;
+    const live = captions.map((ids) => n + 1 < ids.length);
+    scores = await stepper.step({ tokens, parents: Uint32Array.from(tokens, (_, row) => row), live });
   }
-  return { agreeing, logProb };
+  return found;
 }
 
 /** Candidates of every row. Only what changes single scores needs all of them on the host. */
 async function candidatesOf(
   scores: Scores,
-  options: SearchOptions & { numBeams: number; rng: Rng; sequenceOf(row: number): readonly number[] },
+  options: SearchOptions & {
+    numBeams: number;
+    rng: Rng;
+    sequenceOf(row: number): readonly number[];
+    isLive(row: number): boolean;
+  },
 ): Promise<Candidates[]> {
   const { numBeams, rng, temperature = 0, topP = 1, repetitionPenalty: penalty = 1 } = options;
   if (temperature === 0 && penalty === 1) {
     const rows = await scores.candidates();
-    for (const { logProbs } of rows) refuseNan(logProbs);
+    for (const [row, { logProbs }] of rows.entries()) if (options.isLive(row)) refuseNan(logProbs);
     return rows;
   }
   // As many as a row of candidates may need: all of a beam's end tokens may be among the best.
   const count = (1 + Math.max(1, options.eosIds.length)) * numBeams;
   return (await scores.logits()).map((values, row) => {
+    if (!options.isLive(row)) return { ids: [], logProbs: [] };
     refuseNan(values);
     if (numBeams > 1) {
       const logProbs = logSoftmax(values);

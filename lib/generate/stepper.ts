@@ -20,6 +20,8 @@ export interface StepRows {
   tokens: Uint32Array;
   /** The row whose sequence it continues; a beam of the same image. */
   parents: Uint32Array;
+  /** For every image begun, whether its caption goes on: nobody looks at the scores of the others. */
+  live: readonly boolean[];
 }
 
 /** Runs a captioner's decoder, keeping what the rows have in common: their past. */

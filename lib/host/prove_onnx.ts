@@ -4,10 +4,10 @@
  * @module
  */
 
-import { type CaptionPair, comparePairs, type Parity } from "../export/onnx/parity.ts";
+import { comparePairs, type Parity } from "../export/onnx/parity.ts";
 import { OnnxStepper } from "../generate/onnx_stepper.ts";
 import { openOnnxRuntime } from "../generate/onnxruntime.ts";
-import { scoreCaption, searchCaptions } from "../generate/search.ts";
+import { scoreCaptions, searchCaptions } from "../generate/search.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { parseProcessorConfig, preprocess } from "../image/processor.ts";
 import type { CaptionerSource } from "../models/captioner_source.ts";
@@ -15,7 +15,7 @@ import type { OnnxDtype, OnnxLayout } from "../models/onnx_layouts.ts";
 import { loadTokenizer } from "../text/tokenizer.ts";
 import { Captioner } from "./captioner.ts";
 import { decodeImage } from "./decode.ts";
-import { openOnnxSessions } from "./onnx_sessions.ts";
+import { OnnxFolderSessions } from "./onnx_sessions.ts";
 
 /** An image as the encoder takes it, and the engine's greedy caption of it. */
 export interface ReferenceCaption {
@@ -56,11 +56,12 @@ export interface ProveOnnxOptions {
 export async function proveOnnx(options: ProveOnnxOptions): Promise<Parity> {
   const { layout, captioner: { config, settings, texts }, references } = options;
   const runtime = await openOnnxRuntime("wasm");
-  const sessions = await openOnnxSessions(runtime, options);
+  const sessions = await OnnxFolderSessions.find(runtime, options);
   try {
     const stepper = new OnnxStepper(runtime, {
       layout,
       sessions,
+      batchSize: references.length,
       numBeams: 1,
       maxNewTokens: settings.maxLength,
       candidates: 1,
@@ -71,18 +72,28 @@ export async function proveOnnx(options: ProveOnnxOptions): Promise<Parity> {
       JSON.parse(texts.get("tokenizer_config.json")!),
     );
     const eosIds = [...new Set([...config.decoder.eosIds, tokenizer.eosId])];
-    const pairs: CaptionPair[] = [];
-    for (const { pixelValues, wanted } of references) {
-      const [found] = await searchCaptions(stepper, pixelValues, { eosIds, count: 1 });
-      const best = found![0]!;
+    const found = await searchCaptions(stepper, joinImages(references), { eosIds, count: references.length });
+    const pairs = references.map(({ wanted, pixelValues }, i) => {
+      const best = found[i]![0]!;
       const isSame = best.ids.join() === wanted.ids.join();
-      const score = isSame
-        ? { agreeing: wanted.ids.length, logProb: best.logProb }
-        : await scoreCaption(stepper, pixelValues, wanted.ids);
-      pairs.push({ wanted, found: { ids: best.ids, ...score } });
+      return { wanted, pixelValues, found: { ...best, agreeing: isSame ? best.ids.length : NaN } };
+    });
+    // Where captions differ, the engine's is given token by token.
+    const different = pairs.filter(({ found }) => Number.isNaN(found.agreeing));
+    if (different.length > 0) {
+      const wanted = different.map(({ wanted }) => wanted.ids);
+      const scores = await scoreCaptions(stepper, joinImages(different), wanted);
+      for (const [i, pair] of different.entries()) Object.assign(pair.found, scores[i]);
     }
     return comparePairs(pairs);
   } finally {
-    for (const session of sessions.values()) await session.release();
+    await sessions.release();
   }
+}
+
+function joinImages(images: readonly { pixelValues: Float32Array }[]): Float32Array {
+  const width = images[0]!.pixelValues.length;
+  const all = new Float32Array(images.length * width);
+  for (const [i, { pixelValues }] of images.entries()) all.set(pixelValues, i * width);
+  return all;
 }

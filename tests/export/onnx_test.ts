@@ -1,6 +1,6 @@
 /** Captioners of every family as ONNX: the engine's logits and tokens, run by onnxruntime-web. */
 import assert from "node:assert/strict";
-import { searchCaptions } from "../../lib/generate/search.ts";
+import { scoreCaptions, searchCaptions } from "../../lib/generate/search.ts";
 import type { Stepper } from "../../lib/generate/stepper.ts";
 import { ONNX_LAYOUTS } from "../../lib/models/onnx_layouts.ts";
 import { captionerFolders } from "../support/captioner_folders.ts";
@@ -26,7 +26,7 @@ async function walk(
     ids.push(token);
     const next = along?.[n] ?? token;
     if (n + 1 < TOKENS) {
-      scores = await stepper.step({ tokens: Uint32Array.of(next), parents: Uint32Array.of(0) });
+      scores = await stepper.step({ tokens: Uint32Array.of(next), parents: Uint32Array.of(0), live: [true] });
     }
   }
   return { ids, logits };
@@ -56,20 +56,54 @@ for (const [name, options] of EVERY_FAMILY) {
   });
 }
 
-Deno.test("beam search over onnxruntime finds what it finds over the kernels", async () => {
+Deno.test("beams and batches over onnxruntime are what they are over the kernels", async () => {
   const folders = captionerFolders(LLAMA);
-  const options = { numBeams: 3, maxNewTokens: TOKENS };
+  const options = { batchSize: 3, numBeams: 3, maxNewTokens: TOKENS };
+  // Two images of a batch for three, whose captions end at different lengths.
+  const images = randomValues(2 * PIXELS.length, 99, 1.5);
   const { generator, destroy } = await kernelGenerator(folders, options);
-  const [want] = await searchCaptions(generator, PIXELS, { eosIds: [2], count: 1 });
+  const want = await searchCaptions(generator, images, { eosIds: [2, 41], count: 2 });
   destroy();
+  assert.notDeepEqual(want[0], want[1]);
   for (const layout of ONNX_LAYOUTS) {
-    const [got] = await searchCaptions(await onnxStepper(folders, { layout, ...options }), PIXELS, {
-      eosIds: [2],
-      count: 1,
-    });
-    assert.deepEqual(got!.map(({ ids }) => ids), want!.map(({ ids }) => ids), layout);
-    for (const [i, { logProb }] of got!.entries()) assert.ok(Math.abs(logProb - want![i]!.logProb) < 1e-3);
+    const stepper = await onnxStepper(folders, { layout, ...options });
+    const got = await searchCaptions(stepper, images, { eosIds: [2, 41], count: 2 });
+    for (const [b, hypotheses] of got.entries()) {
+      assert.deepEqual(hypotheses.map(({ ids }) => ids), want[b]!.map(({ ids }) => ids), layout);
+      for (const [i, { logProb }] of hypotheses.entries()) {
+        assert.ok(Math.abs(logProb - want[b]![i]!.logProb) < 1e-3);
+      }
+    }
   }
+});
+
+Deno.test("beams change places in a cache of half precision", async () => {
+  const folders = captionerFolders(LLAMA);
+  const options = { layout: "web-llava", numBeams: 3, maxNewTokens: TOKENS } as const;
+  const [want] = await searchCaptions(await onnxStepper(folders, options), PIXELS, { eosIds: [2], count: 1 });
+  const half = await onnxStepper(folders, { ...options, dtype: "fp16" });
+  const [got] = await searchCaptions(half, PIXELS, { eosIds: [2], count: 1 });
+  assert.deepEqual(got!.map(({ ids }) => ids), want!.map(({ ids }) => ids));
+});
+
+Deno.test("captions given token by token score what their own search found", async () => {
+  const folders = captionerFolders(LLAMA);
+  const images = randomValues(2 * PIXELS.length, 99, 1.5);
+  const options = { batchSize: 2, maxNewTokens: TOKENS };
+  const stepper = await onnxStepper(folders, { layout: "parts", ...options });
+  const found = await searchCaptions(stepper, images, { eosIds: [2], count: 2 });
+  const captions = found.map(([best]) => best!.ids);
+  // Cut and changed: what follows another beginning need not agree.
+  captions[1] = [...captions[1]!.slice(0, 3), (captions[1]![3]! + 1) % 61];
+  const [whole, changed] = await scoreCaptions(stepper, images, captions);
+  assert.equal(whole!.agreeing, captions[0]!.length);
+  assert.ok(Math.abs(whole!.logProb - found[0]![0]!.logProb) < 1e-6);
+  assert.equal(changed!.agreeing, 3);
+  const { generator, destroy } = await kernelGenerator(folders, options);
+  const kernels = await scoreCaptions(generator, images, captions);
+  destroy();
+  assert.equal(kernels[1]!.agreeing, 3);
+  assert.ok(Math.abs(kernels[1]!.logProb - changed!.logProb) < 1e-3);
 });
 
 /** Root mean square of the difference, over that of what was wanted. */

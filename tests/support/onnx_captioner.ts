@@ -53,17 +53,25 @@ export async function openLayout(
 /** A stepper of a layout over onnxruntime. */
 export async function onnxStepper(
   folders: CaptionerFolders,
-  options: { layout: OnnxLayout; dtype?: OnnxDtype; numBeams?: number; maxNewTokens: number },
+  options: {
+    layout: OnnxLayout;
+    dtype?: OnnxDtype;
+    batchSize?: number;
+    numBeams?: number;
+    maxNewTokens: number;
+  },
 ): Promise<OnnxStepper> {
-  const { layout, dtype = "fp32", numBeams = 1, maxNewTokens } = options;
+  const { layout, dtype = "fp32", batchSize = 1, numBeams = 1, maxNewTokens } = options;
   const source = await openCaptionerSource(folders.folder, folders.openModel);
   const { channels, imageSize } = folders.config.vision;
+  const sessions = await openLayout(source, { layout, dtype });
   return new OnnxStepper(await testRuntime(), {
     layout,
-    sessions: await openLayout(source, { layout, dtype }),
+    sessions: { get: (component) => Promise.resolve(sessions.get(component)!) },
+    batchSize,
     numBeams,
     maxNewTokens,
-    candidates: 2 * numBeams,
+    candidates: 3 * numBeams,
     image: { channels, size: imageSize },
   });
 }
@@ -86,7 +94,7 @@ export async function onnxFeatures(folders: CaptionerFolders, pixels: Float32Arr
 /** The same captioner on the kernels. */
 export async function kernelGenerator(
   folders: CaptionerFolders,
-  options: { numBeams?: number; maxNewTokens: number },
+  options: { batchSize?: number; numBeams?: number; maxNewTokens: number },
 ): Promise<{
   generator: CaptionGenerator;
   features(pixels: Float32Array<ArrayBuffer>): Promise<Float32Array>;
