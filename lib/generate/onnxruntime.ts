@@ -9,9 +9,7 @@ import type { env as Env, InferenceSession, Tensor } from "onnxruntime-web/wasm"
 export type { InferenceSession, Tensor };
 
 /** Where graphs run: WebAssembly on the processor, or onnxruntime's own WebGPU kernels. */
-export const ONNX_PROVIDERS = ["wasm", "webgpu"] as const;
-/** One of them. */
-export type OnnxProvider = typeof ONNX_PROVIDERS[number];
+export type OnnxProvider = "wasm" | "webgpu";
 
 /** The parts of the package that are used. */
 export interface OnnxRuntime {

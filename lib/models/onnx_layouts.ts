@@ -18,10 +18,10 @@ export const ONNX_LAYOUTS = ["parts", "web-llava", "web-pipeline"] as const;
 /** One of them. */
 export type OnnxLayout = typeof ONNX_LAYOUTS[number];
 
-/** Precisions of written graphs. */
-export const ONNX_DTYPES = ["fp32", "fp16", "q8", "q4"] as const;
-/** One of them. */
-export type OnnxDtype = typeof ONNX_DTYPES[number];
+/** Precision of written graphs. */
+export type OnnxDtype = "fp32" | "fp16" | "q8" | "q4";
+/** All of them. */
+export const ONNX_DTYPES: readonly OnnxDtype[] = ["fp32", "fp16", "q8", "q4"];
 
 /** Ends of file names by precision, as transformers.js looks for them. */
 const SUFFIXES: Readonly<Record<OnnxDtype, string>> = {

@@ -184,7 +184,13 @@ function matmulBlocks({ g, weights }: Layers, x: Value, name: string): Value {
   });
   return g.node("MatMulNBits", [x, values, scales, zeros], {
     domain: MICROSOFT,
-    attributes: { K: { int: K }, N: { int: N }, bits: { int: 4 }, block_size: { int: BLOCK } },
+    attributes: {
+      K: { int: K },
+      N: { int: N },
+      bits: { int: 4 },
+      block_size: { int: BLOCK },
+      accuracy_level: { int: 4 },
+    },
   });
 }
 
