@@ -184,13 +184,8 @@ function matmulBlocks({ g, weights }: Layers, x: Value, name: string): Value {
   });
   return g.node("MatMulNBits", [x, values, scales, zeros], {
     domain: MICROSOFT,
-    attributes: {
-      K: { int: K },
-      N: { int: N },
-      bits: { int: 4 },
-      block_size: { int: BLOCK },
-      accuracy_level: { int: 4 },
-    },
+    // Inputs stay as they are: what is checked on one runtime holds on the others.
+    attributes: { K: { int: K }, N: { int: N }, bits: { int: 4 }, block_size: { int: BLOCK } },
   });
 }
 

@@ -22,9 +22,11 @@ export function quantizeRows8(weight: Float32Array, [N, K]: readonly [number, nu
     let most = 0;
     for (let k = n * K; k < (n + 1) * K; k++) most = Math.max(most, Math.abs(weight[k]!));
     // A row of zeros keeps a scale that nothing is divided by in vain.
-    const scale = scales[n] = most === 0 ? 1 : most / 127;
+    scales[n] = most === 0 ? 1 : most / 127;
+    const inverse = 1 / scales[n]!;
     for (let k = n * K; k < (n + 1) * K; k++) {
-      values[k] = Math.max(-127, Math.min(127, roundHalfEven(weight[k]! / scale)));
+      const steps = weight[k]! * inverse;
+      values[k] = steps < 0 ? steps - 0.5 : steps + 0.5; // stored without its fraction: the nearest
     }
   }
   return { values, scales };
@@ -63,7 +65,7 @@ export function quantizeBlocks4(weight: Float32Array, [N, K]: readonly [number, 
       scales[at] = scale;
       zeros[n * zeroWidth + (b >> 1)]! |= zero << (b & 1) * 4;
       for (let i = 0; i < BLOCK; i++) {
-        values[(at * BLOCK + i) >> 1]! |= toStep(block[i]!, scale, zero) << (i & 1) * 4;
+        values[(at * BLOCK + i) >> 1]! |= toStep(block[i]!, 1 / scale, zero) << (i & 1) * 4;
       }
     }
   }
@@ -75,27 +77,31 @@ const SHARES = [1, 0.95, 0.9, 0.85, 0.8];
 
 function fitBlock(block: Float32Array): { scale: number; zero: number } {
   let [low, high] = [0, 0];
-  for (const value of block) [low, high] = [Math.min(low, value), Math.max(high, value)];
+  for (let i = 0; i < BLOCK; i++) {
+    const value = block[i]!;
+    if (value < low) low = value;
+    else if (value > high) high = value;
+  }
   if (low === high) return { scale: 1, zero: 8 };
-  let best = { scale: 1, zero: 8, error: Infinity };
+  let best = { scale: 1, zero: 8 };
+  let least = Infinity;
   for (const share of SHARES) {
     const scale = Math.fround((high - low) * share / 15);
-    const zero = Math.max(0, Math.min(15, Math.round(-low * share / scale)));
+    const zero = toStep(-low * share, 1 / scale, 0);
     let error = 0;
-    for (const value of block) error += (value - (toStep(value, scale, zero) - zero) * scale) ** 2;
-    if (error < best.error) best = { scale, zero, error };
+    for (let i = 0; i < BLOCK; i++) {
+      const value = block[i]!;
+      error += (value - (toStep(value, 1 / scale, zero) - zero) * scale) ** 2;
+    }
+    if (error < least) [least, best] = [error, { scale, zero }];
   }
   return best;
 }
 
-function toStep(value: number, scale: number, zero: number): number {
-  return Math.max(0, Math.min(15, Math.round(value / scale) + zero));
-}
-
-/** To the nearest whole number, halves to the even one, as ONNX rounds. */
-export function roundHalfEven(value: number): number {
-  const rounded = Math.round(value);
-  return rounded - value === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded;
+/** The nearest of the 16 steps. */
+function toStep(value: number, inverse: number, zero: number): number {
+  const step = value * inverse + zero;
+  return step <= 0 ? 0 : step >= 15 ? 15 : (step + 0.5) | 0;
 }
 
 /** [K, N] from [N, K]. */
