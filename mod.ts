@@ -21,7 +21,7 @@ export {
   type CaptionOptions,
   type PreparedImage,
 } from "./lib/host/captioner.ts";
-export type { ImageCaptioner } from "./lib/host/caption_images.ts";
+export { ImageCaptioner } from "./lib/host/caption_images.ts";
 export { OnnxCaptioner, type OnnxCaptionerOptions } from "./lib/host/onnx_captioner.ts";
 export type { OnnxProvider } from "./lib/generate/onnxruntime.ts";
 export type { OnnxDtype } from "./lib/models/onnx_layouts.ts";

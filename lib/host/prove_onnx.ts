@@ -56,7 +56,7 @@ export interface ProveOnnxOptions {
 export async function proveOnnx(options: ProveOnnxOptions): Promise<Parity> {
   const { layout, captioner: { config, settings, texts }, references } = options;
   const runtime = await openOnnxRuntime("wasm");
-  const sessions = await OnnxFolderSessions.find(runtime, options);
+  const sessions = await OnnxFolderSessions.find(runtime, { ...options, oneStage: true });
   try {
     const stepper = new OnnxStepper(runtime, {
       layout,

@@ -60,6 +60,19 @@ export function onnxComponents(layout: OnnxLayout): OnnxComponent[] {
   return Object.keys(PATHS[layout]) as OnnxComponent[];
 }
 
+/** Components that are needed at the same time: for the image, for the first token, for every further one. */
+const STAGES: { [L in OnnxLayout]: readonly (readonly OnnxComponent<L>[])[] } = {
+  parts: [["vision_encoder", "projection"], ["prefix_init"], ["language_model"]],
+  "web-llava": [["vision_encoder"], ["embed_tokens", "decoder_model_merged"]],
+  "web-pipeline": [["encoder_model"], ["decoder_model_merged"]],
+};
+
+/** Components of a layout that are needed together with one. */
+export function onnxStage(layout: OnnxLayout, component: OnnxComponent): readonly OnnxComponent[] {
+  const stages: readonly (readonly OnnxComponent[])[] = STAGES[layout];
+  return stages.find((stage) => stage.includes(component)) ?? [];
+}
+
 /** Where a component lies in its layout's folder. */
 export function onnxPath(layout: OnnxLayout, component: OnnxComponent, dtype: OnnxDtype): string {
   const path = (PATHS[layout] as Partial<Record<OnnxComponent, string>>)[component];

@@ -17,7 +17,7 @@ import { type CaptionerSource, openCaptionerSource } from "../../lib/models/capt
 import { onnxComponents, type OnnxDtype, type OnnxLayout } from "../../lib/models/onnx_layouts.ts";
 import { loadTokenizer } from "../../lib/text/tokenizer.ts";
 import { captionerFolders } from "../support/captioner_folders.ts";
-import { EVERY_FAMILY } from "../support/every_family.ts";
+import { EVERY_FAMILY, NO_SPARE_ROW } from "../support/every_family.ts";
 import { randomValues } from "../support/gpu.ts";
 import { kernelGenerator } from "../support/onnx_captioner.ts";
 
@@ -116,7 +116,7 @@ Deno.test("stock transformers.js gives the embedded captioner's tokens in every 
   await Deno.remove(temporary, { recursive: true });
 });
 
-for (const [name, options] of EVERY_FAMILY) {
+for (const [name, options] of [...EVERY_FAMILY, ["gpt2 without a spare row", NO_SPARE_ROW] as const]) {
   Deno.test(`stock transformers.js gives the tokens of ${name}, weights beside the graphs`, async () => {
     const temporary = await Deno.makeTempDir();
     const folders = captionerFolders(options);

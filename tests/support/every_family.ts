@@ -1,14 +1,15 @@
 /** Small captioners that have every family of encoders and decoders among them. */
 import { type FoldersOptions, SMALL_LLAMA, SMALL_SIGLIP } from "./captioner_folders.ts";
 
-const LORA = { rank: 3, alpha: 5, dropout: 0.1, targetModules: ["q_proj", "v_proj", "down_proj"] };
+/** LoRA on modules that Llama's families have. */
+export const LORA = { rank: 3, alpha: 5, dropout: 0.1, targetModules: ["q_proj", "v_proj", "down_proj"] };
 /** SigLIP and a Llama with a head of its own. */
 export const LLAMA: FoldersOptions = { decoder: SMALL_LLAMA, lora: LORA };
 const CLIP = { ...SMALL_SIGLIP, model_type: "clip_vision_model", hidden_act: "quick_gelu" };
 const VIT = { ...SMALL_SIGLIP, model_type: "vit" };
 
 /** What tests call them, and what they are made of. */
-export const EVERY_FAMILY: [name: string, FoldersOptions][] = [
+export const EVERY_FAMILY: readonly [name: string, FoldersOptions][] = [
   ["SigLIP and llama", LLAMA],
   ["SigLIP with a trained layer, an MLP, a tied llama with biases", {
     decoder: { ...SMALL_LLAMA, tie_word_embeddings: true, attention_bias: true, mlp_bias: true },
@@ -23,7 +24,6 @@ export const EVERY_FAMILY: [name: string, FoldersOptions][] = [
     decoder: { ...SMALL_LLAMA, model_type: "phi3" },
     lora: { ...LORA, targetModules: ["qkv_proj", "o_proj"] },
   }],
-  // As GPT-2's own: no row of the embedding is spare.
   ["gpt2", {
     decoder: {
       model_type: "gpt2",
@@ -31,7 +31,7 @@ export const EVERY_FAMILY: [name: string, FoldersOptions][] = [
       n_layer: 2,
       n_head: 4,
       n_positions: 40,
-      vocab_size: 60,
+      vocab_size: 61,
       eos_token_id: 2,
     },
     lora: { ...LORA, targetModules: ["c_attn", "c_proj"] },
@@ -50,3 +50,14 @@ export const EVERY_FAMILY: [name: string, FoldersOptions][] = [
     lora: { ...LORA, targetModules: ["q_proj", "v_proj", "fc1"] },
   }],
 ];
+
+/** What {@linkcode EVERY_FAMILY} has under a name. */
+export function ofFamily(name: string): FoldersOptions {
+  return EVERY_FAMILY.find(([other]) => other === name)![1];
+}
+
+/** As GPT-2's own: no row of the embedding is spare. */
+export const NO_SPARE_ROW: FoldersOptions = {
+  ...ofFamily("gpt2"),
+  decoder: { ...ofFamily("gpt2").decoder, vocab_size: 60 },
+};
