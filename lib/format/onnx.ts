@@ -69,8 +69,6 @@ export interface OnnxFileOptions {
   opsets: Readonly<Record<string, number>>;
   /** Program and version that made it. */
   producer: { name: string; version: string };
-  /** Free text stored with the graph. @default {none} */
-  metadata?: Readonly<Record<string, string>>;
   /**
    * Largest graph whose weights lie inside the file. Protobuf readers take at most 2^31 - 1 bytes, and WebAssembly, which holds a file
    * three times while it is opened, little more than half of that. @default {1e9}
@@ -145,7 +143,7 @@ async function* streamChunk(
 
 async function* streamModel(
   graph: OnnxGraph,
-  { opsets, producer, metadata = {} }: OnnxFileOptions,
+  { opsets, producer }: OnnxFileOptions,
   places: ReadonlyMap<string, { location: string; offset: number }>,
 ): AsyncGenerator<Uint8Array> {
   const head = new ProtobufWriter();
@@ -189,9 +187,6 @@ async function* streamModel(
   const end = new ProtobufWriter();
   for (const [domain, version] of Object.entries(opsets)) {
     end.message(8, (opset) => opset.string(1, domain).varint(2, version));
-  }
-  for (const [key, value] of Object.entries(metadata)) {
-    end.message(14, (entry) => entry.string(1, key).string(2, value));
   }
   yield end.finish();
 }

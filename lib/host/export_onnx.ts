@@ -13,8 +13,9 @@ import { onnxTexts } from "../export/onnx/texts.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { type CaptionerSource, openCaptionerSource } from "../models/captioner_source.ts";
 import { onnxComponents, type OnnxDtype, type OnnxLayout, onnxPath } from "../models/onnx_layouts.ts";
-import { type FolderWriter, openFileFolder, writeFolderAtomically } from "./files.ts";
+import { cleanUpAfterKill, type FolderWriter, openFileFolder, writeFolderAtomically } from "./files.ts";
 import { openModelFolder, resolveModelFolder } from "./model_folders.ts";
+import { acquireRunLock } from "./run_lock.ts";
 import { proveOnnx, type ReferenceCaption, referenceCaptions } from "./prove_onnx.ts";
 import project from "../../deno.json" with { type: "json" };
 
@@ -45,7 +46,7 @@ export interface ExportedLayout {
 /**
  * Writes each layout to `outputDir/layout`.
  *
- * @throws {UserError} when captions differ: nothing of the layout is left
+ * @throws {UserError} when captions differ: nothing of the layout is left; or when another export is writing there
  * @throws {RangeError} when the captioner has no tokenizer or image processor, or its captions do not fit its decoder
  */
 export async function exportOnnx(options: ExportOnnxOptions): Promise<ExportedLayout[]> {
@@ -56,7 +57,8 @@ export async function exportOnnx(options: ExportOnnxOptions): Promise<ExportedLa
   planOnnxWeights(captioner);
   if (images.length > 0) options.onProgress(`caption ${images.length} images with the model`);
   const references = await referenceCaptions(folder.name, { captioner, images, gpu });
-  await Deno.mkdir(options.outputDir, { recursive: true });
+  using _lock = await acquireRunLock(options.outputDir);
+  await cleanUpAfterKill(options.outputDir);
   const exported: ExportedLayout[] = [];
   for (const layout of layouts) {
     exported.push(await exportLayout(layout, { ...options, captioner, references }));

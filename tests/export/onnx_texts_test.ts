@@ -64,6 +64,7 @@ Deno.test("web-llava has the keys that transformers.js reads", async () => {
   assert.deepEqual(config["transformers.js_config"], {
     dtype: "q8",
     device_config: { webgpu: { dtype: "q4" } },
+    kv_cache_dtype: { fp16: "float16" },
     use_external_data_format: { "decoder_model_merged.onnx": 2 },
   });
   assert.deepEqual(config.captioner_onnx, {

@@ -62,12 +62,14 @@ Deno.test("a layout whose captions disagree is not written, and what was there s
   await inFolder(async (options) => {
     await Deno.mkdir(`${options.outputDir}/web-pipeline`);
     await Deno.writeTextFile(`${options.outputDir}/web-pipeline/kept`, "");
+    // Of an export that was killed.
+    await Deno.mkdir(`${options.outputDir}/.tmp-web-llava-1`);
     // No agreement reaches this.
     await assert.rejects(exportOnnx({ ...options, dtypes: ["q4"], minAgreement: 1.1 }), {
       name: "UserError",
       message: /in q4 100\.0 % of the tokens agree .*; leave q4 out with --dtype$/,
     });
-    assert.deepEqual(filesBelow(options.outputDir), ["web-pipeline/kept"]);
+    assert.deepEqual(filesBelow(options.outputDir), [".lock", "web-pipeline/kept"]);
   });
 });
 

@@ -7,7 +7,7 @@
 
 import { type DecoderConfig, decoderHeadName } from "../../models/decoder.ts";
 import { ropeValues } from "../../ops/rope.ts";
-import { type FloatType, TO_END, type Value } from "./graph.ts";
+import { TO_END, type Value } from "./graph.ts";
 import {
   activate,
   addResidual,
@@ -214,7 +214,7 @@ function attentionNodes(
     if (name !== undefined) {
       split = g.as(
         normalize(l, split, { path: `${path}.${name}`, norm: "rms", eps }),
-        innerType(l.dtype) as FloatType,
+        innerType(l.dtype),
       );
     }
     return rotary === undefined ? split : rotary(split);

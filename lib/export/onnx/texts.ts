@@ -122,6 +122,8 @@ function browserConfig({ dtypes, externalFiles }: OnnxTextOptions): JsonObject {
   return {
     dtype: defaultDtype("wasm", dtypes),
     device_config: { webgpu: { dtype: defaultDtype("webgpu", dtypes) } },
+    // transformers.js 3 does not look into the graph for it.
+    ...(dtypes.includes("fp16") ? { kv_cache_dtype: { fp16: "float16" } } : {}),
     ...(Object.keys(externalFiles).length === 0 ? {} : { use_external_data_format: { ...externalFiles } }),
   };
 }

@@ -7,7 +7,7 @@
 import type { ProjectionConfig } from "../../models/captioner.ts";
 import { type VisionConfig, visionTokens } from "../../models/vision.ts";
 import { VISION_FAMILIES } from "../../models/vision_families.ts";
-import { type Value } from "./graph.ts";
+import type { Value } from "./graph.ts";
 import { activate, addResidual, attend, floats, type Layers, linear, normalize } from "./layers.ts";
 
 /** pixelValues [B, 3, I, I] to the states that form the prefix, [B, P, Dv] f32. */
