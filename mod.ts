@@ -21,6 +21,10 @@ export {
   type CaptionOptions,
   type PreparedImage,
 } from "./lib/host/captioner.ts";
+export { ImageCaptioner } from "./lib/host/caption_images.ts";
+export { OnnxCaptioner, type OnnxCaptionerOptions } from "./lib/host/onnx_captioner.ts";
+export type { OnnxProvider } from "./lib/generate/onnxruntime.ts";
+export type { OnnxDtype } from "./lib/models/onnx_layouts.ts";
 export { DeviceError, type Gpu, NoAdapterError, openGpu, type OpenGpuOptions } from "./lib/gpu/device.ts";
 export { UserError } from "./lib/base/errors.ts";
 

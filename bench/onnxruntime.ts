@@ -1,12 +1,10 @@
 /**
  * onnxruntime-web's WebGPU provider as a peer: one MatMul, or several alike, on the adapter that the project uses too.
  *
- * The only file that imports onnxruntime-web; nothing outside the benchmarks needs it.
- *
  * @module
  */
 
-import { env, InferenceSession, Tensor } from "onnxruntime-web/webgpu";
+import { type InferenceSession, openOnnxRuntime } from "../lib/generate/onnxruntime.ts";
 import { ProtobufWriter } from "../lib/format/protobuf.ts";
 import { type Cost, processCpuMs } from "./measure.ts";
 
@@ -70,7 +68,7 @@ export async function createMatmulPeer(
   shape: PeerShape,
   operands: { a: Float32Array; b: Float32Array },
 ): Promise<MatmulPeer> {
-  env.logLevel = "error";
+  const { env, InferenceSession, Tensor } = await openOnnxRuntime("webgpu");
   env.webgpu.powerPreference = "high-performance";
   const session = await InferenceSession.create(matmulModel(shape, operands.b), {
     executionProviders: ["webgpu"],

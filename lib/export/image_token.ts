@@ -13,7 +13,7 @@ export const IMAGE_TOKEN = "<image>";
 export interface WithImageToken {
   /** Its `tokenizer.json`. */
   tokenizerJson: string;
-  /** Id of the token, a row that the embedding has already. */
+  /** Id of the token: a row that the embedding has already, unless growing was allowed. */
   imageTokenId: number;
 }
 
@@ -28,24 +28,27 @@ interface AddedToken extends JsonObject {
  * captions never hold, renamed.
  *
  * @param options.reserved ids that end, begin or pad texts
+ * @param options.mayGrow takes the first id behind the embedding where there is no place in it
  * @throws {RangeError} when there is no place
  */
 export function placeImageToken(
   tokenizerJson: string,
-  options: { vocabSize: number; tokenizerSize: number; reserved: readonly number[] },
+  options: { vocabSize: number; tokenizerSize: number; reserved: readonly number[]; mayGrow?: boolean },
 ): WithImageToken {
-  const { vocabSize, tokenizerSize, reserved } = options;
+  const { vocabSize, tokenizerSize, reserved, mayGrow = false } = options;
   const json = parseJsonObject(tokenizerJson, "tokenizer.json");
   const added = (json["added_tokens"] ?? []) as unknown as AddedToken[];
   const existing = added.find(({ content }) => content === IMAGE_TOKEN);
   if (existing !== undefined) return { tokenizerJson, imageTokenId: existing.id };
-  if (tokenizerSize < vocabSize) {
+  const append = (): WithImageToken => {
     const token: AddedToken = { id: tokenizerSize, content: IMAGE_TOKEN, ...PLAIN, special: true };
     const added_tokens = [...added, token] as unknown as JsonValue;
     return { tokenizerJson: formatJson({ ...json, added_tokens }), imageTokenId: tokenizerSize };
-  }
+  };
+  if (tokenizerSize < vocabSize) return append();
   const spare = added.toReversed().find(({ id, special }) => special && !reserved.includes(id));
   if (spare === undefined) {
+    if (mayGrow) return append();
     throw new RangeError(
       "Cannot place an image token: the embedding has no spare row, and the tokenizer no special token that is not in use",
     );

@@ -102,14 +102,7 @@ export function planLlavaFolder(captioner: CaptionerSource, options: WriteOption
   texts.set(
     "config.json",
     formatJson({
-      ...mergedConfig(captioner, plan, "llava", imageTokenId),
-      architectures: ["LlavaForConditionalGeneration"],
-      image_token_index: imageTokenId,
-      projector_hidden_act: projection.type === "linear" ? "linear" : "gelu",
-      multimodal_projector_bias: true,
-      vision_feature_layer: -1,
-      vision_feature_select_strategy: "full",
-      image_seq_length: visionTokens(vision),
+      ...withDtype(llavaFields(captioner, imageTokenId), plan),
       ...formatMergedSettings(settings),
     }),
   );
@@ -119,6 +112,21 @@ export function planLlavaFolder(captioner: CaptionerSource, options: WriteOption
     ]
     : [];
   return { plan, texts, notes };
+}
+
+/** What a `config.json` says of a captioner as Llava. */
+export function llavaFields(captioner: CaptionerSource, imageTokenId: number): JsonObject {
+  const { projection, vision } = captioner.config;
+  return {
+    ...mergedFields(captioner, "llava", imageTokenId),
+    architectures: ["LlavaForConditionalGeneration"],
+    image_token_index: imageTokenId,
+    projector_hidden_act: projection.type === "linear" ? "linear" : "gelu",
+    multimodal_projector_bias: true,
+    vision_feature_layer: -1,
+    vision_feature_select_strategy: "full",
+    image_seq_length: visionTokens(vision),
+  };
 }
 
 /**
@@ -173,7 +181,7 @@ export function planIdefics3Folder(captioner: CaptionerSource, options: WriteOpt
   texts.set(
     "config.json",
     formatJson({
-      ...mergedConfig(captioner, plan, "idefics3", imageTokenId),
+      ...withDtype(mergedFields(captioner, "idefics3", imageTokenId), plan),
       architectures: ["Idefics3ForConditionalGeneration"],
       scale_factor: 1,
       ...formatMergedSettings(settings),
@@ -230,7 +238,7 @@ export function planPythonFolder(captioner: CaptionerSource, options: WriteOptio
 }
 
 /** Adds the encoder's tensors, trained layers as they are now. `withExtras`: what captions do not need (the pooling head) too. */
-function planEncoder(
+export function planEncoder(
   plan: TensorPlan,
   { config, encoder, trained }: CaptionerSource,
   options: WriteOptions & {
@@ -267,17 +275,12 @@ function planEncoder(
 }
 
 /** The encoder's own part of its `config.json`. */
-function encoderFields({ encoder, config }: CaptionerSource): JsonObject {
+export function encoderFields({ encoder, config }: CaptionerSource): JsonObject {
   const { section } = findFamily(encoder.config, VISION_FAMILIES);
   return { ...section.fields, model_type: VISION_FAMILIES[config.vision.family].modelType };
 }
 
-function mergedConfig(
-  captioner: CaptionerSource,
-  plan: TensorPlan,
-  layout: MergedLayout,
-  imageTokenId: number,
-): JsonObject {
+function mergedFields(captioner: CaptionerSource, layout: MergedLayout, imageTokenId: number): JsonObject {
   const { config, decoder } = captioner;
   return {
     model_type: layout,
@@ -286,7 +289,6 @@ function mergedConfig(
     image_token_id: imageTokenId,
     tie_word_embeddings: config.decoder.tied,
     ...generationConfig(captioner, false),
-    ...withDtype({}, plan),
   };
 }
 
@@ -301,7 +303,10 @@ function withDtype(fields: JsonObject, plan: TensorPlan): JsonObject {
   return { ...fields, torch_dtype: names[most as keyof typeof names] };
 }
 
-function generationConfig({ config, settings, texts }: CaptionerSource, withLength = true): JsonObject {
+export function generationConfig(
+  { config, settings, texts }: CaptionerSource,
+  withLength = true,
+): JsonObject {
   const { bosId, padId, eosIds } = config.decoder;
   const tokenizer = texts.has("tokenizer.json") ? tokenizerOf(texts) : undefined;
   const ends = [...new Set([...eosIds, ...(tokenizer ? [tokenizer.eosId] : [])])];
@@ -326,9 +331,10 @@ function tokenizerTexts({ texts }: CaptionerSource): Map<string, string> {
 }
 
 /** Tokenizer, processor and generation files of a layout whose prompt holds image tokens. */
-function promptTexts(
+export function promptTexts(
   captioner: CaptionerSource,
   layout: MergedLayout,
+  options: { mayGrow?: boolean } = {},
 ): { texts: Map<string, string>; imageTokenId: number } {
   const { config, texts, name } = captioner;
   const needed = ["tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"];
@@ -343,6 +349,7 @@ function promptTexts(
     vocabSize: config.decoder.vocabSize,
     tokenizerSize: tokenizer.vocabSize,
     reserved: [tokenizer.eosId, tokenizer.bosId, tokenizer.padId, ...config.decoder.eosIds],
+    ...options,
   });
   const processor_class = layout === "llava" ? "LlavaProcessor" : "Idefics3Processor";
   const parse = (file: string): JsonObject => parseJsonObject(texts.get(file)!, file);

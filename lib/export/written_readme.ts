@@ -20,12 +20,17 @@ const TITLES: Record<Form, string> = {
   distilvit: "Captioner for the Python project distilvit",
 };
 
+/** Base models that are on the Hub, by their ids. */
+export function hubIds(
+  { encoder, decoder }: Pick<CaptionerSource["settings"], "encoder" | "decoder">,
+): string[] {
+  return [encoder.reference, decoder.reference].filter((id) => /^[\w.-]+\/[\w.-]+$/.test(id));
+}
+
 /** The text. @param name the folder's own, used in the code */
 export function writtenReadme(form: Form, captioner: CaptionerSource, notes: readonly string[]): string {
   const { settings } = captioner;
-  const bases = [settings.encoder.reference, settings.decoder.reference].filter((id) =>
-    /^[\w.-]+\/[\w.-]+$/.test(id)
-  );
+  const bases = hubIds(settings);
   return `---
 library_name: transformers
 pipeline_tag: ${form === "decoder" ? "text-generation" : "image-to-text"}

@@ -50,6 +50,16 @@ export class ProtobufWriter {
     return this.#tag(field, DELIMITED).#append(encodeVarint(value.length)).#append(value);
   }
 
+  /** Tag and length of a bytes, string or message field whose `length` bytes are written elsewhere, right after this writer's. */
+  header(field: number, length: number): this {
+    return this.#tag(field, DELIMITED).#append(encodeVarint(length));
+  }
+
+  /** Bytes so far. */
+  get sizeBytes(): number {
+    return this.#sizeBytes;
+  }
+
   /** A nested message, whose fields `write` writes. */
   message(field: number, write: (inner: ProtobufWriter) => void): this {
     const inner = new ProtobufWriter();

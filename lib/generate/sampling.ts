@@ -34,6 +34,11 @@ export function logSoftmax(logits: ArrayLike<number>): Float64Array {
 
 /** The k likeliest tokens, best first, equal ones by id. */
 export function topCandidates(logProbs: ArrayLike<number>, k: number): Candidates {
+  if (k === 1) { // greedy search, at every step
+    let best = 0;
+    for (let id = 1; id < logProbs.length; id++) if (logProbs[id]! > logProbs[best]!) best = id;
+    return { ids: [best], logProbs: [logProbs[best]!] };
+  }
   const ids = Array.from({ length: logProbs.length }, (_, id) => id);
   ids.sort((a, b) => logProbs[b]! - logProbs[a]! || a - b);
   ids.length = Math.min(k, ids.length);

@@ -5,14 +5,16 @@
  */
 
 import { describeError, UserError } from "../base/errors.ts";
-import { createCommand, EXIT_CODES, parseInteger, parseNumber, runTask } from "./arguments.ts";
-import { type Caption, Captioner, type CaptionOptions } from "./captioner.ts";
+import { ONNX_DTYPES, type OnnxDtype } from "../models/onnx_layouts.ts";
+import { createCommand, EXIT_CODES, Option, parseInteger, parseNumber, runTask } from "./arguments.ts";
+import type { Caption, CaptionOptions, ImageCaptioner } from "./caption_images.ts";
 import { readBounded } from "./file_source.ts";
 import { expandImages } from "./image_paths.ts";
 import { MAX_IMAGE_BYTES } from "./image_worker.ts";
 import { EMBEDDED_CAPTIONER } from "./model_folders.ts";
 import { startProgress } from "./progress.ts";
 import { findNewestCaptioner } from "./run_folder.ts";
+import { loadCaptioner, type RuntimeChoice, RUNTIMES } from "./runtimes.ts";
 
 /** Images captioned between two lines of output. */
 const CHUNK = 16;
@@ -25,7 +27,18 @@ export async function runCommandLine(): Promise<never> {
     program.command("caption")
       .description("write one caption for every image: the newest run, else the embedded captioner")
       .argument("<images...>", "image files, or folders of images")
-      .option("--model <dir>", "run folder or embedded:captioner (default: newest below --save-dir)")
+      .option(
+        "--model <dir>",
+        "run folder, exported folder or embedded:captioner (default: newest run below --save-dir)",
+      )
+      .addOption(
+        new Option("--runtime <runtime>", "what runs it: onnx-* run a folder of deno task export")
+          .choices(RUNTIMES).default("auto" as const),
+      )
+      .addOption(
+        new Option("--dtype <type>", "precision of an exported folder (default: q8 on wasm, q4 on WebGPU)")
+          .choices(ONNX_DTYPES),
+      )
       .option("--save-dir <dir>", "where runs are looked for", "runs")
       .option("--num-beams <count>", "beams; 1 is greedy", parseInteger({ min: 1, max: 16 }), 3)
       .option(
@@ -55,12 +68,20 @@ export async function runCommandLine(): Promise<never> {
 
 async function captionFiles(
   images: readonly string[],
-  options: CaptionOptions & { model?: string; saveDir: string; json?: true },
+  options: CaptionOptions & {
+    model?: string;
+    saveDir: string;
+    runtime: RuntimeChoice;
+    dtype?: OnnxDtype;
+    json?: true;
+  },
 ): Promise<number> {
   const paths = await expandImages(images);
   if (paths.length === 0) throw new UserError(`Cannot caption: there is no image in ${images.join(", ")}`);
   const model = options.model ?? await findNewestCaptioner(options.saveDir) ?? EMBEDDED_CAPTIONER;
-  using captioner = await Captioner.load(model);
+  const { captioner: loaded, runtime, reason } = await loadCaptioner(model, options);
+  using captioner = loaded;
+  if (runtime !== "webgpu-kernels" && reason !== "") console.error(`Runs with ${runtime}: ${reason}`);
   const asked = options.maxNewTokens ?? 0;
   if (asked > captioner.maxLength) {
     throw new UserError(
@@ -110,7 +131,7 @@ async function captionFiles(
 
 /** Captions together; when an image spoils the batch, one by one, so that the others get theirs. */
 async function captionGood(
-  captioner: Captioner,
+  captioner: ImageCaptioner,
   images: readonly Uint8Array[],
   options: CaptionOptions,
 ): Promise<(Caption | string)[]> {

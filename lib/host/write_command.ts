@@ -54,13 +54,7 @@ export async function runWriteCommand(command: WriteCommand, args: readonly stri
   const options = parser.parse(args as string[], { from: "user" }).opts();
   const model = options.modelDir ?? await findNewestCaptioner(options.saveDir) ?? EMBEDDED_CAPTIONER;
   const forms = (options as Record<string, unknown>)[command.flag.slice(2)] as Form[];
-  const paths = (await expandImages(options.images ?? [projectPath("data/sample/test")])).slice(
-    0,
-    options.check,
-  );
-  if (paths.length < Math.min(1, options.check)) {
-    throw new UserError("Cannot compare captions: there is no image; use --images");
-  }
+  const images = await readProofImages(options);
   prepareDriverEnvironment();
   const gpu = await openGpu();
   const written = await writeCaptioner({
@@ -68,11 +62,22 @@ export async function runWriteCommand(command: WriteCommand, args: readonly stri
     model,
     forms,
     gpu,
-    images: await Promise.all(paths.map((path) => readBounded(path, MAX_IMAGE_BYTES))),
+    images,
     onProgress: (what) => console.error(what),
   });
   gpu.destroy();
   console.log(options.json ? JSON.stringify({ model, written }) : describe(written));
+}
+
+/** The first `check` images below the given paths, or of the embedded ones. @throws {UserError} when there is none */
+export async function readProofImages(
+  { images, check }: { images?: readonly string[] | undefined; check: number },
+): Promise<Uint8Array[]> {
+  const paths = (await expandImages(images ?? [projectPath("data/sample/test")])).slice(0, check);
+  if (paths.length < Math.min(1, check)) {
+    throw new UserError("Cannot compare captions: there is no image; use --images");
+  }
+  return await Promise.all(paths.map((path) => readBounded(path, MAX_IMAGE_BYTES)));
 }
 
 function describe(written: readonly WrittenForm[]): string {

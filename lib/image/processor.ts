@@ -4,7 +4,7 @@
  * @module
  */
 
-import { showJson } from "../format/json.ts";
+import { type JsonObject, showJson } from "../format/json.ts";
 import { checkImageSize, type RgbImage } from "./decode.ts";
 import { type ResampleFilter, resizeImage } from "./resample.ts";
 
@@ -118,6 +118,26 @@ export function parseProcessorConfig(json: unknown, options: ParseProcessorOptio
         }),
       },
     }),
+  };
+}
+
+/** The settings written out, for programs that assume other things where a file says nothing; without the class's name. */
+export function formatProcessorConfig(config: ProcessorConfig): JsonObject {
+  const { resize, centerCrop, rescaleFactor, normalize } = config;
+  const target = resize?.target;
+  return {
+    do_convert_rgb: true,
+    do_resize: resize !== undefined,
+    ...(target && {
+      size: "height" in target ? { ...target } : { shortest_edge: target.shortestEdge },
+      resample: Number(Object.entries(FILTERS).find(([, filter]) => filter === resize!.filter)![0]),
+    }),
+    do_center_crop: centerCrop !== undefined,
+    ...(centerCrop && { crop_size: { ...centerCrop } }),
+    do_rescale: true,
+    rescale_factor: rescaleFactor,
+    do_normalize: normalize !== undefined,
+    ...(normalize && { image_mean: [...normalize.mean], image_std: [...normalize.std] }),
   };
 }
 

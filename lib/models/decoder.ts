@@ -165,9 +165,14 @@ export function decoderRoot({ names }: DecoderConfig): string {
   return names.blocks.slice(0, names.blocks.indexOf(".") + 1);
 }
 
+/** Name of the output head [V, D]: its own or the embedding's. */
+export function decoderHeadName({ tied, names }: Pick<DecoderConfig, "tied" | "names">): string {
+  return tied ? `${names.embed}.weight` : HEAD;
+}
+
 /** The output head [V, D]: its own tensor or the embedding. */
 export function decoderHead(w: WeightSource, config: DecoderConfig): Tensor {
-  return w.get(config.tied ? `${config.names.embed}.weight` : HEAD);
+  return w.get(decoderHeadName(config));
 }
 
 /** The table of rotary angles, [maxPositions, Dh]; `undefined` where positions are learned. */

@@ -45,12 +45,12 @@ const COMPOSITES: Record<string, Composite> = {
   ),
 };
 
-/** Opens a folder's `config.json`. @throws {RangeError} when there is none */
-export async function openConfig(folder: FileFolder): Promise<JsonConfig> {
-  const file = await folder.open("config.json");
+/** Opens a folder's `config.json`, or another one. @throws {RangeError} when there is none */
+export async function openConfig(folder: FileFolder, name = "config.json"): Promise<JsonConfig> {
+  const file = await folder.open(name);
   if (file === undefined) {
     throw new RangeError(
-      `Cannot load "${folder.name}": it has no "config.json"; name the folder of one model or run`,
+      `Cannot load "${folder.name}": it has no "${name}"; name the folder of one model or run`,
     );
   }
   return JsonConfig.parse(await readText(file), file.name);

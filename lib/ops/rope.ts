@@ -49,6 +49,12 @@ export interface RopeOptions {
  * @throws {RangeError} when headDim is odd or a size is not positive
  */
 export function ropeTable(gpu: Gpu, options: RopeTableOptions): Tensor {
+  const { headDim, maxPositions } = options;
+  return tensorFrom(gpu, ropeValues(options), { shape: [maxPositions, headDim], label: "rope table" });
+}
+
+/** The numbers of {@linkcode ropeTable}. @throws {RangeError} when headDim is odd or a size is not positive */
+export function ropeValues(options: RopeTableOptions): Float32Array<ArrayBuffer> {
   const { headDim, theta, maxPositions } = options;
   if (
     !(headDim > 0 && headDim % 2 === 0 && theta > 0 && Number.isInteger(maxPositions) && maxPositions > 0)
@@ -70,7 +76,7 @@ export function ropeTable(gpu: Gpu, options: RopeTableOptions): Tensor {
       values[p * headDim + half + i] = Math.sin(p * frequency);
     }
   }
-  return tensorFrom(gpu, values, { shape: [maxPositions, headDim], label: "rope table" });
+  return values;
 }
 
 /**

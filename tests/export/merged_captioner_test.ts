@@ -22,11 +22,9 @@ import {
   SMALL_LLAMA,
   SMALL_SIGLIP,
 } from "../support/captioner_folders.ts";
+import { LLAMA, LORA, ofFamily } from "../support/every_family.ts";
 import { collectFiles } from "../support/collect_files.ts";
 import { randomValues, testGpu } from "../support/gpu.ts";
-
-const LORA = { rank: 3, alpha: 5, dropout: 0.1, targetModules: ["q_proj", "v_proj", "down_proj"] };
-const LLAMA: FoldersOptions = { decoder: SMALL_LLAMA, lora: LORA };
 
 const open = ({ folder, openModel }: CaptionerFolders): Promise<CaptionerSource> =>
   openCaptionerSource(folder, openModel);
@@ -122,36 +120,7 @@ const MODELS: [name: string, FoldersOptions][] = [
     decoder: { ...SMALL_LLAMA, tie_word_embeddings: true },
     lora: { ...LORA, rankPattern: { q_proj: 5 }, alphaPattern: { v_proj: 2 }, useRslora: true },
   }],
-  ["qwen3", { decoder: { ...SMALL_LLAMA, model_type: "qwen3" }, lora: LORA }],
-  ["phi3", {
-    decoder: { ...SMALL_LLAMA, model_type: "phi3" },
-    lora: { ...LORA, targetModules: ["qkv_proj", "o_proj"] },
-  }],
-  ["gpt2", {
-    decoder: {
-      model_type: "gpt2",
-      n_embd: 28,
-      n_layer: 2,
-      n_head: 4,
-      n_positions: 40,
-      vocab_size: 61,
-      eos_token_id: 2,
-    },
-    lora: { ...LORA, targetModules: ["c_attn", "c_proj"] },
-  }],
-  ["opt", {
-    decoder: {
-      model_type: "opt",
-      hidden_size: 28,
-      ffn_dim: 37,
-      num_hidden_layers: 2,
-      num_attention_heads: 4,
-      vocab_size: 61,
-      max_position_embeddings: 40,
-      eos_token_id: 2,
-    },
-    lora: { ...LORA, targetModules: ["q_proj", "v_proj", "fc1"] },
-  }],
+  ...["qwen3", "phi3", "gpt2", "opt"].map((name): [string, FoldersOptions] => [name, ofFamily(name)]),
 ];
 
 for (const [name, options] of MODELS) {

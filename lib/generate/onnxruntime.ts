@@ -1,0 +1,50 @@
+/**
+ * onnxruntime-web: graphs run as WebAssembly, or on WebGPU. The only file that imports it; nothing is loaded before it is asked for.
+ *
+ * @module
+ */
+
+import type { env as Env, InferenceSession, Tensor } from "onnxruntime-web/wasm";
+
+export type { InferenceSession, Tensor };
+
+/** Where graphs run: WebAssembly on the processor, or onnxruntime's own WebGPU kernels. */
+export type OnnxProvider = "wasm" | "webgpu";
+
+/** The parts of the package that are used. */
+export interface OnnxRuntime {
+  provider: OnnxProvider;
+  InferenceSession: typeof InferenceSession;
+  Tensor: typeof Tensor;
+  env: typeof Env;
+}
+
+/** Loads the package's build for a provider. */
+export async function openOnnxRuntime(provider: OnnxProvider): Promise<OnnxRuntime> {
+  const { InferenceSession, Tensor, env } = provider === "wasm"
+    ? await import("onnxruntime-web/wasm")
+    : await import("onnxruntime-web/webgpu");
+  env.logLevel = "error";
+  // One thread: more need shared memory, which pages get with special headers only.
+  env.wasm.numThreads = 1;
+  return { provider, InferenceSession, Tensor, env };
+}
+
+/** A graph's file, and the files of weights beside it, by name. */
+export interface OnnxModelFiles {
+  graph: Uint8Array;
+  weights: ReadonlyMap<string, Uint8Array>;
+}
+
+/** A graph ready to run. */
+export async function openOnnxSession(
+  { InferenceSession, provider }: OnnxRuntime,
+  { graph, weights }: OnnxModelFiles,
+): Promise<InferenceSession> {
+  return await InferenceSession.create(graph, {
+    executionProviders: [provider],
+    // Errors alone: that small nodes of shapes run beside the GPU is as it should be.
+    logSeverityLevel: 3,
+    externalData: [...weights].map(([path, data]) => ({ path, data })),
+  });
+}

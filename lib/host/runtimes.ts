@@ -1,0 +1,81 @@
+/**
+ * What runs a captioner: the kernels of this project, or onnxruntime on an exported folder.
+ *
+ * @module
+ */
+
+import { UserError } from "../base/errors.ts";
+import { NoAdapterError, openGpu } from "../gpu/device.ts";
+import { openConfig } from "../models/model_source.ts";
+import { isOnnxFolder, type OnnxDtype } from "../models/onnx_layouts.ts";
+import type { ImageCaptioner } from "./caption_images.ts";
+import { Captioner } from "./captioner.ts";
+import { openModelFolder, resolveModelFolder } from "./model_folders.ts";
+import { OnnxCaptioner } from "./onnx_captioner.ts";
+import { prepareDriverEnvironment } from "./quiet_driver.ts";
+
+/** What can be asked for. */
+export const RUNTIMES = ["auto", "webgpu-kernels", "onnx-wasm", "onnx-webgpu"] as const;
+/** One of them. */
+export type RuntimeChoice = typeof RUNTIMES[number];
+
+/** A captioner, what runs it, and why where nobody asked. */
+export interface LoadedCaptioner {
+  captioner: ImageCaptioner;
+  runtime: Exclude<RuntimeChoice, "auto">;
+  /** For the user; empty where the runtime was asked for. */
+  reason: string;
+}
+
+/**
+ * Loads a captioner for a runtime. `auto` takes the kernels for whatever has weights; for an exported folder WebGPU where there is a GPU,
+ * else WebAssembly.
+ *
+ * @throws {UserError} when the runtime cannot run such a folder
+ */
+export async function loadCaptioner(
+  model: string,
+  { runtime, dtype }: { runtime: RuntimeChoice; dtype?: OnnxDtype | undefined },
+): Promise<LoadedCaptioner> {
+  const isExported = isOnnxFolder(await openConfig(await openModelFolder(model)));
+  if (!isExported) {
+    if (runtime !== "auto" && runtime !== "webgpu-kernels") {
+      throw new UserError(
+        `Cannot run "${model}" with ${runtime}: it is not exported; run deno task export --model-dir ${model} --output-dir onnx, ` +
+          "then give --model onnx/web-llava",
+      );
+    }
+    if (dtype !== undefined) {
+      throw new UserError(`Cannot run "${model}" in ${dtype}: the kernels take weights as they are stored`);
+    }
+    const captioner = await Captioner.load(model);
+    return { captioner, runtime: "webgpu-kernels", reason: runtime === "auto" ? "it is not exported" : "" };
+  }
+  if (runtime === "webgpu-kernels") {
+    throw new UserError(
+      `Cannot run "${model}" with webgpu-kernels: it is exported, and the kernels take the captioner that it was made from`,
+    );
+  }
+  const choice = runtime === "auto" ? await chooseProvider() : { runtime, reason: "" };
+  const captioner = await OnnxCaptioner.load(await resolveModelFolder(model), {
+    provider: choice.runtime === "onnx-wasm" ? "wasm" : "webgpu",
+    ...(dtype === undefined ? {} : { dtype }),
+  });
+  return { captioner, ...choice };
+}
+
+async function chooseProvider(): Promise<Omit<LoadedCaptioner, "captioner">> {
+  prepareDriverEnvironment();
+  try {
+    const gpu = await openGpu();
+    const { software, info } = gpu;
+    gpu.destroy();
+    const name = info.description || info.device || info.vendor || "a GPU";
+    return software
+      ? { runtime: "onnx-wasm", reason: `it is exported, and ${name} is a software adapter` }
+      : { runtime: "onnx-webgpu", reason: `it is exported, and there is ${name}` };
+  } catch (error) {
+    if (!(error instanceof NoAdapterError)) throw error;
+    return { runtime: "onnx-wasm", reason: "it is exported, and there is no WebGPU adapter" };
+  }
+}

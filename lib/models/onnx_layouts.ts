@@ -1,0 +1,143 @@
+/**
+ * Forms in which a captioner is written as ONNX: their components, and where the files lie.
+ *
+ * | layout         | components                                                         | run by |
+ * | -------------- | ------------------------------------------------------------------ | ------ |
+ * | `parts`        | vision_encoder, projection, prefix_init, language_model            | any ONNX runtime; the Python project's form |
+ * | `web-llava`    | vision_encoder (with projection), embed_tokens, decoder_model_merged | transformers.js, `AutoModelForImageTextToText` |
+ * | `web-pipeline` | encoder_model (with projection), decoder_model_merged              | transformers.js, `pipeline("image-to-text")` |
+ *
+ * @module
+ */
+
+import type { JsonObject } from "../format/json.ts";
+import type { JsonConfig } from "../format/json_config.ts";
+
+/** Forms of export. */
+export const ONNX_LAYOUTS = ["parts", "web-llava", "web-pipeline"] as const;
+/** One of them. */
+export type OnnxLayout = typeof ONNX_LAYOUTS[number];
+
+/** Precision of written graphs. */
+export type OnnxDtype = "fp32" | "fp16" | "q8" | "q4";
+/** All of them. */
+export const ONNX_DTYPES: readonly OnnxDtype[] = ["fp32", "fp16", "q8", "q4"];
+
+/** Ends of file names by precision, as transformers.js looks for them. */
+const SUFFIXES: Readonly<Record<OnnxDtype, string>> = {
+  fp32: "",
+  fp16: "_fp16",
+  q8: "_quantized",
+  q4: "_q4",
+};
+
+/** Files of components, without suffix and ending. */
+const PATHS = {
+  parts: {
+    vision_encoder: "vision_encoder/model",
+    projection: "projection",
+    prefix_init: "prefix_init",
+    language_model: "language_model/model",
+  },
+  "web-llava": {
+    vision_encoder: "onnx/vision_encoder",
+    embed_tokens: "onnx/embed_tokens",
+    decoder_model_merged: "onnx/decoder_model_merged",
+  },
+  "web-pipeline": {
+    encoder_model: "onnx/encoder_model",
+    decoder_model_merged: "onnx/decoder_model_merged",
+  },
+} as const satisfies Record<OnnxLayout, Record<string, string>>;
+
+/** Names of a layout's components. */
+export type OnnxComponent<L extends OnnxLayout = OnnxLayout> = L extends OnnxLayout
+  ? keyof typeof PATHS[L] & string
+  : never;
+
+/** A layout's components, in the order in which an image passes them. */
+export function onnxComponents(layout: OnnxLayout): OnnxComponent[] {
+  return Object.keys(PATHS[layout]) as OnnxComponent[];
+}
+
+/** Components that are needed at the same time: for the image, for the first token, for every further one. */
+const STAGES: { [L in OnnxLayout]: readonly (readonly OnnxComponent<L>[])[] } = {
+  parts: [["vision_encoder", "projection"], ["prefix_init"], ["language_model"]],
+  "web-llava": [["vision_encoder"], ["embed_tokens", "decoder_model_merged"]],
+  "web-pipeline": [["encoder_model"], ["decoder_model_merged"]],
+};
+
+/** Components of a layout that are needed together with one. */
+export function onnxStage(layout: OnnxLayout, component: OnnxComponent): readonly OnnxComponent[] {
+  const stages: readonly (readonly OnnxComponent[])[] = STAGES[layout];
+  return stages.find((stage) => stage.includes(component)) ?? [];
+}
+
+/** Where a component lies in its layout's folder. */
+export function onnxPath(layout: OnnxLayout, component: OnnxComponent, dtype: OnnxDtype): string {
+  const path = (PATHS[layout] as Partial<Record<OnnxComponent, string>>)[component];
+  if (path === undefined) {
+    throw new RangeError(`Cannot find "${component}": "${layout}" has no such component`);
+  }
+  return `${path}${SUFFIXES[dtype]}.onnx`;
+}
+
+/** What this program writes of an exported folder into its `config.json`. */
+export interface OnnxFolderConfig {
+  layout: OnnxLayout;
+  /** Precisions that there are. */
+  dtypes: readonly OnnxDtype[];
+  /** Most tokens of a caption in training. */
+  maxLength: number;
+  /** Where the encoder came from. */
+  encoder: string;
+}
+
+/** Its key there. */
+const OWN_KEY = "captioner_onnx";
+
+/** Whether a `config.json` is of an exported folder. */
+export function isOnnxFolder(json: JsonConfig): boolean {
+  return json.has(OWN_KEY);
+}
+
+/** As a part of `config.json`. */
+export function formatOnnxFolder({ layout, dtypes, maxLength, encoder }: OnnxFolderConfig): JsonObject {
+  return { [OWN_KEY]: { layout, dtypes: [...dtypes], max_length: maxLength, encoder } };
+}
+
+/** Reads it. @throws {RangeError | TypeError} If a key is missing or has another value than this program writes */
+export function parseOnnxFolder(json: JsonConfig): OnnxFolderConfig {
+  const own = json.object(OWN_KEY);
+  const found = own.strings("dtypes");
+  const dtypes = ONNX_DTYPES.filter((dtype) => found.includes(dtype));
+  if (dtypes.length === 0 || dtypes.length < found.length) {
+    throw new RangeError(
+      `Cannot use "${json.name}": "dtypes" is ${JSON.stringify(found)}, expected some of ${
+        ONNX_DTYPES.join(", ")
+      }`,
+    );
+  }
+  return {
+    layout: own.choice("layout", ONNX_LAYOUTS),
+    dtypes,
+    maxLength: own.integer("max_length"),
+    encoder: own.string("encoder"),
+  };
+}
+
+/** Key of the encoder's configuration in a layout's `config.json`. */
+export function encoderKey(layout: OnnxLayout): string {
+  return layout === "web-pipeline" ? "encoder" : "vision_config";
+}
+
+/** Precisions by how well they suit a device: eight bits run fastest on a processor, four on a GPU. */
+const PREFERRED = {
+  wasm: ["q8", "fp32", "q4", "fp16"],
+  webgpu: ["q4", "fp16", "fp32", "q8"],
+} as const satisfies Record<string, readonly OnnxDtype[]>;
+
+/** The precision that is taken on a device unless told. */
+export function defaultDtype(device: keyof typeof PREFERRED, dtypes: readonly OnnxDtype[]): OnnxDtype {
+  return PREFERRED[device].find((dtype) => dtypes.includes(dtype))!;
+}
