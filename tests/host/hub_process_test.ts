@@ -98,6 +98,8 @@ async function pushTiny(hub: ReturnType<typeof startHub>): Promise<void> {
 const HUB_MODELS = ["--encoder-model", "org/tiny-siglip", "--decoder-model", "org/tiny-llama"];
 const EMBEDDED_MODELS = ["--encoder-model", "embedded:siglip", "--decoder-model", "embedded:llama"];
 const TRAIN = [
+  "--dataset",
+  "sample",
   ["--max-steps", "2"],
   [
     "--batch-size",
