@@ -83,11 +83,10 @@ export function describeJson(value: unknown): string {
 
 /** A value for messages: as JSON where it is flat and short, else as {@linkcode describeJson} has it. */
 export function showJson(value: unknown): string {
-  const isFlat = typeof value !== "object" || (Array.isArray(value) && value.length <= 32 &&
-    value.every((item) => typeof item !== "object"));
-  return isFlat && typeof value !== "string" && value !== undefined
-    ? JSON.stringify(value).slice(0, 200)
-    : describeJson(value);
+  if (typeof value === "string") return quote(value);
+  const isFlat = typeof value !== "object" || value === null ||
+    (Array.isArray(value) && value.length <= 32 && value.every((item) => typeof item === "number"));
+  return value !== undefined && isFlat ? JSON.stringify(value) : describeJson(value);
 }
 
 /** JSON with sorted keys, two spaces of indentation and a final newline, as Hugging Face writes configurations. */

@@ -1,5 +1,13 @@
 import assert from "node:assert/strict";
-import { describeError, describeNames, describeShape, suggest, UserError } from "../../lib/base/errors.ts";
+import {
+  describeError,
+  describeNames,
+  describeShape,
+  printable,
+  quote,
+  suggest,
+  UserError,
+} from "../../lib/base/errors.ts";
 
 Deno.test("suggest finds the nearest spelling and nothing when none is near", () => {
   const names = ["q_proj", "k_proj", "gate_proj", "learning_rate"];
@@ -25,4 +33,12 @@ Deno.test("messages show shapes, names and causes", () => {
   const error = new UserError("Cannot do it");
   assert.ok(error instanceof Error);
   assert.equal(String(error), "UserError: Cannot do it");
+});
+
+Deno.test("names out of files are quoted, shortened, and cannot move a terminal's cursor", () => {
+  assert.equal(quote("model.norm"), '"model.norm"');
+  assert.equal(quote('a"b\n'), '"a\\"b\\n"');
+  assert.equal(quote("\u001b[2J\u007f\u009b1m"), '"\\u001b[2J\\u007f\\u009b1m"');
+  assert.equal(quote("x".repeat(5000)), `"${"x".repeat(200)}…"`);
+  assert.equal(printable("a\u0000b"), "a\\u0000b");
 });
