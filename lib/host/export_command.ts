@@ -5,7 +5,6 @@
  */
 
 import { formatShare } from "../export/onnx/parity.ts";
-import { openGpu } from "../gpu/device.ts";
 import {
   ONNX_DTYPES,
   ONNX_LAYOUTS,
@@ -23,7 +22,6 @@ import {
 } from "./arguments.ts";
 import { type ExportedLayout, exportOnnx } from "./export_onnx.ts";
 import { EMBEDDED_CAPTIONER } from "./model_folders.ts";
-import { prepareDriverEnvironment } from "./quiet_driver.ts";
 import { findNewestCaptioner } from "./run_folder.ts";
 import { formatBytes, formatTable } from "./terminal.ts";
 import { readProofImages } from "./write_command.ts";
@@ -59,18 +57,14 @@ export async function runExportCommand(args: readonly string[]): Promise<void> {
     .parse(args as string[], { from: "user" }).opts();
   const model = options.modelDir ?? await findNewestCaptioner(options.saveDir) ?? EMBEDDED_CAPTIONER;
   const images = await readProofImages(options);
-  prepareDriverEnvironment();
-  const gpu = await openGpu();
   const exported = await exportOnnx({
     ...options,
     model,
     layouts: options.layout as typeof ONNX_LAYOUTS[number][],
     dtypes: options.dtype,
-    gpu,
     images,
     onProgress: (what) => console.error(what),
   });
-  gpu.destroy();
   console.log(options.json ? JSON.stringify({ model, exported }) : describe(exported));
 }
 

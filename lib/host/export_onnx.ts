@@ -31,8 +31,8 @@ export interface ExportOnnxOptions {
   images: readonly Uint8Array[];
   /** Share of tokens that must agree in q8 and q4. */
   minAgreement: number;
-  /** Runs the model for the proof; it stays the caller's. */
-  gpu: Gpu;
+  /** Runs the model for the proof; it stays the caller's. @default {a device of its own, closed before exported graphs are run} */
+  gpu?: Gpu;
   onProgress(what: string): void;
 }
 
@@ -50,13 +50,13 @@ export interface ExportedLayout {
  * @throws {RangeError} when the captioner has no tokenizer or image processor, or its captions do not fit its decoder
  */
 export async function exportOnnx(options: ExportOnnxOptions): Promise<ExportedLayout[]> {
-  const { layouts, images, gpu } = options;
+  const { layouts, images } = options;
   const folder = await openFileFolder(await resolveModelFolder(options.model));
   const captioner = await openCaptionerSource(folder, openModelFolder);
   for (const layout of layouts) onnxTexts(layout, captioner, { dtypes: options.dtypes, externalFiles: {} });
   planOnnxWeights(captioner);
   if (images.length > 0) options.onProgress(`caption ${images.length} images with the model`);
-  const references = await referenceCaptions(folder.name, { captioner, images, gpu });
+  const references = await referenceCaptions(folder.name, { ...options, captioner });
   using _lock = await acquireRunLock(options.outputDir);
   await cleanUpAfterKill(options.outputDir);
   const exported: ExportedLayout[] = [];

@@ -26,10 +26,10 @@ export interface ReferenceCaption {
 /** The engine's greedy captions of encoded images. */
 export async function referenceCaptions(
   model: string,
-  { captioner, images, gpu }: { captioner: CaptionerSource; images: readonly Uint8Array[]; gpu: Gpu },
+  { captioner, images, gpu }: { captioner: CaptionerSource; images: readonly Uint8Array[]; gpu?: Gpu },
 ): Promise<ReferenceCaption[]> {
   if (images.length === 0) return [];
-  using engine = await Captioner.load(model, { gpu });
+  using engine = await Captioner.load(model, gpu === undefined ? {} : { gpu });
   const captions = await engine.captionAll(images, { numBeams: 1 });
   const processor = parseProcessorConfig(JSON.parse(captioner.texts.get("preprocessor_config.json")!));
   return await Promise.all(images.map(async (image, i) => ({
