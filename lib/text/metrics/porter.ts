@@ -37,6 +37,20 @@ export function porterStem(word: string): string {
   return step5(applyFirst(applyFirst(step2(step1c(step1b(step1a(lower)))), STEP_3), STEP_4));
 }
 
+const stems = new Map<string, string>();
+/** A table of stems that grew larger starts anew. */
+const MAX_STEMS = 200_000;
+
+/** {@linkcode porterStem}, remembered: words repeat. */
+export function stemOf(word: string): string {
+  const known = stems.get(word);
+  if (known !== undefined) return known;
+  if (stems.size >= MAX_STEMS) stems.clear();
+  const stem = porterStem(word);
+  stems.set(word, stem);
+  return stem;
+}
+
 function step1a(word: string): string {
   if (word.endsWith("ies") && word.length === 4) return word.slice(0, -1);
   return applyFirst(word, STEP_1A);
