@@ -101,9 +101,11 @@ export async function scoreCorpus(
   const counted: { candidate: CountedText; references: CountedText[] }[] = [];
   const firsts: Omit<MetricValues, "cider_d" | "cider">[] = [];
   const statistics: BleuStatistics[] = [];
+  const candidates: string[][] = [];
   for (const [i, row] of rows.entries()) {
     const texts = [row.candidate, ...row.references];
     const tokens = texts.map(tokenizer === "ptb" ? ptbTokens : simpleTokens);
+    candidates.push(tokens[0]!);
     const [candidate, ...references] = tokens.map((words) => index.count(words)) as [
       CountedText,
       ...CountedText[],
@@ -143,7 +145,7 @@ export async function scoreCorpus(
   return {
     values: corpusValues(images),
     images,
-    diversity: captionDiversity(rows.map(({ candidate }) => candidate)),
+    diversity: captionDiversity(candidates),
   };
 }
 

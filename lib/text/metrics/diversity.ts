@@ -6,8 +6,6 @@
  * @module
  */
 
-import { ptbTokens } from "./ptb_tokenizer.ts";
-
 /** Figures of a set of captions. */
 export interface Diversity {
   /** Share of different words among all words. */
@@ -28,14 +26,13 @@ export interface Diversity {
   readonly duplicates: number;
 }
 
-/** Figures of captions, cut by {@linkcode ptbTokens}; all are 0 where there are none. */
-export function captionDiversity(captions: readonly string[]): Diversity {
+/** Figures of tokenized captions; all are 0 where there are none. */
+export function captionDiversity(captions: readonly (readonly string[])[]): Diversity {
   const words = new Set<string>();
   const pairs = new Set<string>();
   let [wordCount, pairCount, tripleCount, repeated] = [0, 0, 0, 0];
   let [minLength, maxLength] = [Infinity, 0];
-  for (const caption of captions) {
-    const tokens = ptbTokens(caption);
+  for (const tokens of captions) {
     wordCount += tokens.length;
     minLength = Math.min(minLength, tokens.length);
     maxLength = Math.max(maxLength, tokens.length);
@@ -61,6 +58,9 @@ export function captionDiversity(captions: readonly string[]): Diversity {
     minLength: captions.length === 0 ? 0 : minLength,
     maxLength,
     repetition: share(repeated, tripleCount),
-    duplicates: share(captions.length - new Set(captions).size, captions.length),
+    duplicates: share(
+      captions.length - new Set(captions.map((tokens) => tokens.join(" "))).size,
+      captions.length,
+    ),
   };
 }

@@ -21,6 +21,12 @@ const PATTERNS_BY_START = Object.fromEntries(
 const PLAIN_WORD = /([A-Za-z]+)(?:( +)|, |(\.?) *$)/y;
 const DIGIT_START = /\p{Nd}/uy;
 
+/** Letters, apostrophes and hyphens before a space: what becomes of them depends on nothing around. */
+const PLAIN_CHUNK = /[A-Za-z][A-Za-z'\u2019-]*(?= )/y;
+const chunks = new Map<string, readonly string[]>();
+/** A table of chunks that grew larger starts anew. */
+const MAX_CHUNKS = 100_000;
+
 /**
  * Words of a caption, each as one string that can hold a no-break space (`1 1/2` is one word). A caption is cut by itself; line
  * breaks count as spaces.
@@ -29,21 +35,35 @@ const DIGIT_START = /\p{Nd}/uy;
  */
 export function ptbTokens(text: string): string[] {
   const tokens: string[] = [];
-  const push = (token: string): void => {
-    const word = token.toLowerCase();
-    if (!PUNCTUATION.has(word)) tokens.push(word);
-  };
   let at = 0;
   while (at < text.length) {
     PLAIN_WORD.lastIndex = at;
     const plain = PLAIN_WORD.exec(text);
     if (plain !== null && isPlain(plain)) {
-      push(plain[1]!);
+      tokens.push(plain[1]!.toLowerCase());
       at += plain[0].length;
       continue;
     }
-    at = readToken(text, { at, push });
+    PLAIN_CHUNK.lastIndex = at;
+    const chunk = PLAIN_CHUNK.exec(text)?.[0];
+    if (chunk === undefined) {
+      at = readToken(text, { at, tokens });
+    } else {
+      for (const token of chunkTokens(chunk)) tokens.push(token);
+      at += chunk.length + 1;
+    }
   }
+  return tokens;
+}
+
+function chunkTokens(chunk: string): readonly string[] {
+  const known = chunks.get(chunk);
+  if (known !== undefined) return known;
+  const tokens: string[] = [];
+  const text = `${chunk} `;
+  for (let at = 0; at < chunk.length;) at = readToken(text, { at, tokens });
+  if (chunks.size >= MAX_CHUNKS) chunks.clear();
+  chunks.set(chunk, tokens);
   return tokens;
 }
 
@@ -53,7 +73,7 @@ function isPlain([, word, , period]: RegExpExecArray): boolean {
 }
 
 /** Reads one token, the longest, and gives the position after it. */
-function readToken(text: string, { at, push }: { at: number; push(token: string): void }): number {
+function readToken(text: string, { at, tokens }: { at: number; tokens: string[] }): number {
   let longest = 0, found: RegExpExecArray | undefined, kind;
   for (const candidate of PATTERNS_BY_START[startOf(text, at)]!) {
     if (candidate.needs !== undefined && !text.includes(candidate.needs, at)) continue;
@@ -71,7 +91,10 @@ function readToken(text: string, { at, push }: { at: number; push(token: string)
   const read = found[1]!;
   const kept = keepsReread ? read : read.slice(0, read.length + rereads);
   const written = write === undefined ? kept : write(kept);
-  if (written !== undefined) push(written);
+  if (written !== undefined) {
+    const word = written.toLowerCase();
+    if (!PUNCTUATION.has(word)) tokens.push(word);
+  }
   return at + read.length + rereads;
 }
 

@@ -47,8 +47,9 @@ export function rougeTokens(text: string): string[] {
 
 /** Cuts a text for {@linkcode rougeScores}, with stemmer. */
 export function rougeText(text: string): RougeText {
-  const lines = text.includes("\n") ? text.split("\n").filter((line) => line !== "") : [text];
-  return { words: rougeTokens(text), lines: lines.map(rougeTokens) };
+  const words = rougeTokens(text);
+  if (!text.includes("\n")) return { words, lines: [words] };
+  return { words, lines: text.split("\n").filter((line) => line !== "").map(rougeTokens) };
 }
 
 /** Scores against one reference. */
@@ -94,11 +95,11 @@ function countWords(words: Iterable<string>): Map<string, number> {
 }
 
 function ngramScore(candidate: readonly string[], reference: readonly string[]): number {
-  const counts = countWords(candidate);
   let hits = 0;
+  const counts = countWords(candidate);
   for (const word of reference) {
-    const left = counts.get(word) ?? 0;
-    if (left === 0) continue;
+    const left = counts.get(word);
+    if (left === undefined || left === 0) continue;
     hits++;
     counts.set(word, left - 1);
   }

@@ -4,17 +4,20 @@
  * @module
  */
 
+/** Shorter texts are compared word by word. */
+const SHORT = 64;
+
 /**
  * Length of the longest common subsequence.
  *
  * Cost: |a| |b| steps, two rows of |b| numbers.
  */
 export function commonLength(a: readonly string[], b: readonly string[]): number {
-  const [first, second] = numbered(a, b);
+  const [first, second] = b.length < SHORT ? [a, b] : numbered(a, b);
   let row = new Uint32Array(b.length + 1);
   let next = new Uint32Array(b.length + 1);
-  for (const word of first) {
-    nextRow(row, next, { word, words: second });
+  for (let i = 0; i < first.length; i++) {
+    nextRow(row, next, { word: first[i]!, words: second });
     [row, next] = [next, row];
   }
   return row[b.length]!;
@@ -59,7 +62,7 @@ export function commonPositions(a: readonly string[], b: readonly string[]): num
 function nextRow(
   row: Uint32Array,
   next: Uint32Array,
-  { word, words }: { word: number; words: Uint32Array },
+  { word, words }: { word: string | number; words: ArrayLike<string | number> },
 ): void {
   next[0] = 0;
   for (let j = 0; j < words.length; j++) {
