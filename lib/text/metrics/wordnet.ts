@@ -118,7 +118,9 @@ function readIndex(text: string, name: string): Map<string, number[]> {
     const fields = line.trimEnd().split(" ");
     const count = Number(fields[2]);
     const offsets = fields.slice(-count).map(Number);
-    if (!(count > 0) || offsets.length !== count || !offsets.every(Number.isSafeInteger)) {
+    // Four fields, the pointers, two counts, the offsets.
+    const isWhole = count > 0 && fields.length === 6 + Number(fields[3]) + count;
+    if (!isWhole || !offsets.every(Number.isSafeInteger)) {
       throw new SyntaxError(`Cannot read WordNet's "${name}": its line of "${fields[0]}" is damaged`);
     }
     index.set(fields[0]!, offsets);
