@@ -28,6 +28,8 @@ export const ROUGE_NAMES = ["rouge1", "rouge2", "rougeL", "rougeLsum"] as const;
 export interface RougeText {
   /** All words. */
   readonly words: readonly string[];
+  /** Neighbours, joined by a space. */
+  readonly pairs: readonly string[];
   /** Words of its lines, without those that are empty. */
   readonly lines: readonly (readonly string[])[];
 }
@@ -48,8 +50,9 @@ export function rougeTokens(text: string): string[] {
 /** Cuts a text for {@linkcode rougeScores}, with stemmer. */
 export function rougeText(text: string): RougeText {
   const words = rougeTokens(text);
-  if (!text.includes("\n")) return { words, lines: [words] };
-  return { words, lines: text.split("\n").filter((line) => line !== "").map(rougeTokens) };
+  const pairs = words.slice(1).map((word, i) => `${words[i]} ${word}`);
+  if (!text.includes("\n")) return { words, pairs, lines: [words] };
+  return { words, pairs, lines: text.split("\n").filter((line) => line !== "").map(rougeTokens) };
 }
 
 /** Scores against one reference. */
@@ -60,7 +63,7 @@ export function rougeScores(candidate: RougeText, reference: RougeText): RougeSc
   const isOneLine = candidate.lines.length === 1 && reference.lines.length === 1;
   return {
     rouge1: ngramScore(candidate.words, reference.words),
-    rouge2: ngramScore(pairs(candidate.words), pairs(reference.words)),
+    rouge2: ngramScore(candidate.pairs, reference.pairs),
     rougeL,
     rougeLsum: isOneLine ? rougeL : unionScore(candidate.lines, reference.lines),
   };
@@ -104,10 +107,6 @@ function ngramScore(candidate: readonly string[], reference: readonly string[]):
     counts.set(word, left - 1);
   }
   return fMeasure(hits, [candidate.length, reference.length]);
-}
-
-function pairs(words: readonly string[]): string[] {
-  return words.slice(1).map((word, i) => `${words[i]} ${word}`);
 }
 
 /** Each line of the reference is matched with all lines of the candidate; a word hits at most as often as either side has it. */
