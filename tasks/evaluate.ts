@@ -9,13 +9,14 @@
 
 import { UserError } from "../lib/base/errors.ts";
 import { formatInterval, formatScore, METRIC_TITLES } from "../lib/evaluate/report.ts";
-import { createCommand, EXIT_CODES, runTask } from "../lib/host/arguments.ts";
+import { createCommand, EXIT_CODES, parseInteger, runTask } from "../lib/host/arguments.ts";
 import { captionDataset, forgetCaptions } from "../lib/host/caption_dataset.ts";
 import {
   describeTimes,
   evaluateRows,
   openSynonyms,
   readPredictions,
+  scoreWithModels,
   writeEvaluation,
 } from "../lib/host/evaluate.ts";
 import { addEvaluateOptions } from "../lib/host/evaluate_options.ts";
@@ -31,6 +32,12 @@ await runTask(async ({ handleInterrupt }) => {
         "--output-dir <dir>",
         "folder of captions, per-image scores and report.html (a model: results/evaluation)",
       )
+      .option(
+        "--clip-model <dir>",
+        "score captions against images with a CLIP or SigLIP, such as embedded:siglip",
+      )
+      .option("--bert-model <dir>", "score captions against references with a RoBERTa or BERT")
+      .option("--bert-layer <number>", "layer of it whose states are compared", parseInteger({ min: 0 }), 17)
       .option("--restart", "write captions again that the folder has"),
   ).parse().opts();
   const { predictions, model, json } = flags;
@@ -49,16 +56,19 @@ await runTask(async ({ handleInterrupt }) => {
   });
   const rows = captioned?.rows ?? await readPredictions(predictions!, flags.references);
   const synonyms = await openSynonyms();
-  const evaluated = await evaluateRows(rows, { ...flags, samples: flags.bootstrapSamples, synonyms });
+  const bootstrap = { samples: flags.bootstrapSamples, seed: flags.seed };
+  const others = await scoreWithModels(rows, { ...flags, ...bootstrap, ...captioned });
+  const evaluated = await evaluateRows(rows, { ...flags, ...bootstrap, synonyms, extra: others.scores });
   const { values, diversity } = evaluated.scores;
   const times = describeTimes(rows);
   const meteor = synonyms === undefined ? "exact, stem" : "exact, stem, synonyms";
   const summary = {
     ...values,
+    ...others.values,
     count: rows.length,
     tokenizer: flags.tokenizer,
     meteor_stages: meteor,
-    intervals: evaluated.intervals,
+    intervals: { ...evaluated.intervals, ...others.intervals },
     diversity,
     ...(times && { time_ms: times }),
     ...(captioned &&
@@ -80,6 +90,10 @@ await runTask(async ({ handleInterrupt }) => {
     ["Distinct-1, -2", `${diversity.distinct1.toFixed(3)}, ${diversity.distinct2.toFixed(3)}`],
     ["Repetition", diversity.repetition.toFixed(3)],
     ["Duplicates", diversity.duplicates.toFixed(3)],
+    ...Object.entries(others.values).map(([name, value]): [string, string] => [
+      name,
+      `${formatScore(value)} (${formatInterval(others.intervals[name]!)})`,
+    ]),
     ...(times
       ? [["Time of a caption", `median ${times.p50} ms, 95 % within ${times.p95} ms`] as [string, string]]
       : []),

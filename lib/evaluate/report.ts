@@ -20,6 +20,8 @@ export interface ScoredRow extends CandidateRow {
   readonly image?: string;
   /** Its scores. */
   readonly values: MetricValues;
+  /** Scores of other models by name, such as `clip_score`. */
+  readonly extra?: Readonly<Record<string, number>>;
 }
 
 /** Titles of the metrics. */
@@ -55,19 +57,23 @@ export function formatScore(value: number): string {
 }
 
 /** One JSON object a line: the row, then its scores under the names of the metrics. */
-export function formatScoreLines(rows: readonly ScoredRow[]): string {
-  return rows.map(({ values, ...row }) => `${JSON.stringify({ ...row, ...values })}\n`).join("");
+export function formatScoreLines(rows: readonly (ScoredRow & { readonly timeMs?: number })[]): string {
+  return rows.map(({ values, extra, timeMs, ...row }) =>
+    `${JSON.stringify({ ...row, time_ms: timeMs, ...values, ...extra })}\n`
+  ).join("");
 }
 
 /** CSV with a header: id, candidate, references joined by ` | `, scores. Cells that a spreadsheet would take for a formula get a `'`. */
 export function formatScoreCsv(rows: readonly ScoredRow[]): string {
-  const lines = rows.map(({ id, candidate, references, values }) => [
+  const others = [...new Set(rows.flatMap(({ extra }) => Object.keys(extra ?? {})))];
+  const lines = rows.map(({ id, candidate, references, values, extra }) => [
     id,
     candidate,
     references.join(" | "),
     ...METRIC_NAMES.map((name) => String(values[name])),
+    ...others.map((name) => String(extra?.[name] ?? "")),
   ]);
-  return [["id", "candidate", "references", ...METRIC_NAMES], ...lines]
+  return [["id", "candidate", "references", ...METRIC_NAMES, ...others], ...lines]
     .map((cells) => `${cells.map(formatCell).join(",")}\r\n`).join("");
 }
 

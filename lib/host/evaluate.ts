@@ -15,7 +15,13 @@ import {
   type ScoredRow,
   scoreRows,
 } from "../evaluate/report.ts";
-import { bootstrapIntervals, type BootstrapOptions, type Interval } from "../text/metrics/bootstrap.ts";
+import {
+  bootstrapIntervals,
+  type BootstrapOptions,
+  type Interval,
+  meanInterval,
+} from "../text/metrics/bootstrap.ts";
+import { openGpu } from "../gpu/device.ts";
 import {
   type CorpusScores,
   type MetricName,
@@ -26,7 +32,9 @@ import type { Synonyms } from "../text/metrics/meteor.ts";
 import { MAX_IMAGE_BYTES } from "./image_worker.ts";
 import { readBounded } from "./file_source.ts";
 import { writeFileAtomically } from "./files.ts";
+import { type ModelScores, scoreWithBert, scoreWithClip } from "./model_scores.ts";
 import { startProgress } from "./progress.ts";
+import { prepareDriverEnvironment } from "./quiet_driver.ts";
 import { sharp } from "./sharp.ts";
 import { NO_WORDNET_NOTE, readWordNet } from "./wordnet.ts";
 
@@ -59,6 +67,8 @@ export interface EvaluateOptions extends BootstrapOptions {
   tokenizer: MetricTokenizer;
   /** WordNet, see {@linkcode openSynonyms}. */
   synonyms: Synonyms | undefined;
+  /** Scores of other models, one for each row. */
+  extra?: ModelScores;
   /** Shows no progress. @default {false} */
   quiet?: boolean;
 }
@@ -95,9 +105,46 @@ export async function evaluateRows(
     onProgress: (done) => progress.update(done),
   });
   return {
-    rows: scoreRows(rows, scores.images),
+    rows: scoreRows(rows, scores.images).map((row, i) => ({
+      ...row,
+      ...(options.extra && { extra: options.extra[i]! }),
+    })),
     scores,
     intervals: bootstrapIntervals(scores.images, options),
+  };
+}
+
+/** Scores that other models give, their means and intervals; empty where none is asked for. */
+export async function scoreWithModels(
+  rows: readonly PredictionRow[],
+  options: BootstrapOptions & {
+    clipModel?: string;
+    bertModel?: string;
+    bertLayer: number;
+    images?: ReadonlyMap<string, ImageRow>;
+  },
+): Promise<{ scores: ModelScores; values: Record<string, number>; intervals: Record<string, Interval> }> {
+  const { clipModel, bertModel, bertLayer: layer, images } = options;
+  const scores: Record<string, number>[] = rows.map(() => ({}));
+  if (clipModel !== undefined || bertModel !== undefined) {
+    prepareDriverEnvironment();
+    const gpu = await openGpu();
+    const all: ModelScores[] = [];
+    if (clipModel !== undefined) {
+      all.push(await scoreWithClip(gpu, rows, { model: clipModel, ...(images && { images }) }));
+    }
+    if (bertModel !== undefined) all.push(await scoreWithBert(gpu, rows, { model: bertModel, layer }));
+    gpu.destroy();
+    for (const list of all) list.forEach((one, i) => Object.assign(scores[i]!, one));
+  }
+  const names = Object.keys(scores[0] ?? {});
+  const column = (name: string) => scores.map((one) => one[name]!);
+  return {
+    scores,
+    values: Object.fromEntries(
+      names.map((name) => [name, column(name).reduce((sum, value) => sum + value, 0) / rows.length]),
+    ),
+    intervals: Object.fromEntries(names.map((name) => [name, meanInterval(column(name), options)])),
   };
 }
 

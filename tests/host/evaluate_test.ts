@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { captionDataset, forgetCaptions } from "../../lib/host/caption_dataset.ts";
 import { readPredictions } from "../../lib/host/evaluate.ts";
+import { scoreWithBert, scoreWithClip } from "../../lib/host/model_scores.ts";
+import { projectPath } from "../../lib/host/model_folders.ts";
+import { testGpu } from "../support/gpu.ts";
 import { goldenCorpus, goldenImages } from "../text/metrics/golden.ts";
 
 async function inFolder(work: (folder: string) => Promise<void>): Promise<void> {
@@ -128,4 +131,35 @@ Deno.test("evaluate refuses what it cannot do with one line", async () => {
   const missing = await runTask("evaluate", ["--predictions", "no/such/file.json"]);
   assert.equal(missing.code, 1);
   assert.match(missing.stderr, /no\/such\/file\.json/);
+});
+
+Deno.test("the embedded SigLIP scores captions of their own pictures above those of others", async () => {
+  const lines = (await Deno.readTextFile(projectPath("data/sample/test/metadata.jsonl"))).trim().split("\n");
+  const rows = lines.slice(0, 6).map((line) => JSON.parse(line)).map(({ file_name, alt_text }, i) => ({
+    id: String(i),
+    image: projectPath(`data/sample/test/${file_name}`),
+    candidate: [alt_text].flat()[0] as string,
+    references: [alt_text].flat() as string[],
+  }));
+  const gpu = await testGpu();
+  const options = { model: "embedded:siglip", batchSize: 4, quiet: true };
+  const right = await scoreWithClip(gpu, rows, options);
+  const wrong = await scoreWithClip(
+    gpu,
+    rows.map((row, i) => ({ ...row, candidate: rows[(i + 1) % rows.length]!.candidate })),
+    options,
+  );
+  const mean = (scores: typeof right, name: string) =>
+    scores.reduce((sum, score) => sum + score[name]!, 0) / scores.length;
+  for (const name of ["clip_score", "ref_clip_score", "siglip_score"]) {
+    assert.ok(
+      mean(right, name) > mean(wrong, name) + 0.2,
+      `${name}: ${mean(right, name)}, ${mean(wrong, name)}`,
+    );
+  }
+  await assert.rejects(
+    scoreWithClip(gpu, [{ id: "x", candidate: "a", references: ["b"] }], options),
+    /row "x" names none/,
+  );
+  await assert.rejects(scoreWithBert(gpu, rows, { ...options, layer: 1 }), /tokenizer/);
 });

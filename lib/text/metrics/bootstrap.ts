@@ -50,6 +50,19 @@ export function bootstrapIntervals(
   return byMetric((name) => intervalOf(drawn.map((values) => values[name]), options));
 }
 
+/** Interval of the mean of any scores. @throws {RangeError} If there are none */
+export function meanInterval(scores: readonly number[], options: BootstrapOptions = {}): Interval {
+  const { samples = 1000, seed = 42 } = options;
+  if (scores.length === 0) throw new RangeError("Cannot draw scores: there are none");
+  const rng = new Rng(seed);
+  const means = Array.from({ length: samples }, () => {
+    let sum = 0;
+    for (let i = 0; i < scores.length; i++) sum += scores[rng.int(scores.length)]!;
+    return sum / scores.length;
+  });
+  return intervalOf(means, options);
+}
+
 /**
  * Differences of every metric between two models, each sample with the same images for both.
  *
