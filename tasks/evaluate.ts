@@ -8,7 +8,7 @@
  */
 
 import { UserError } from "../lib/base/errors.ts";
-import { formatInterval, formatScore, METRIC_TITLES } from "../lib/evaluate/report.ts";
+import { formatInterval, formatScore, METRIC_TITLES, MODEL_SCORE_TITLES } from "../lib/evaluate/report.ts";
 import { createCommand, EXIT_CODES, parseInteger, runTask } from "../lib/host/arguments.ts";
 import { captionDataset, forgetCaptions } from "../lib/host/caption_dataset.ts";
 import {
@@ -91,7 +91,7 @@ await runTask(async ({ handleInterrupt }) => {
     ["Repetition", diversity.repetition.toFixed(3)],
     ["Duplicates", diversity.duplicates.toFixed(3)],
     ...Object.entries(others.values).map(([name, value]): [string, string] => [
-      name,
+      MODEL_SCORE_TITLES[name] ?? name,
       `${formatScore(value)} (${formatInterval(others.intervals[name]!)})`,
     ]),
     ...(times

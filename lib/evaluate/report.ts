@@ -40,6 +40,16 @@ export const METRIC_TITLES: Readonly<Record<MetricName, string>> = {
   meteor: "METEOR",
 };
 
+/** Titles of the scores of other models. */
+export const MODEL_SCORE_TITLES: Readonly<Record<string, string>> = {
+  clip_score: "CLIPScore",
+  ref_clip_score: "RefCLIPScore",
+  siglip_score: "SigLIP's probability",
+  bert_precision: "BERTScore precision",
+  bert_recall: "BERTScore recall",
+  bert_f1: "BERTScore F1",
+};
+
 /** Most captions on a page: of more, the worst and the best halves are shown. */
 const MAX_CARDS = 1000;
 

@@ -13,7 +13,7 @@ import { type CountedText, NgramIndex } from "./ngrams.ts";
 import { ptbTokens } from "./ptb_tokenizer.ts";
 import { bestRougeScores, rougeText } from "./rouge.ts";
 import { cocoRougeL } from "./rouge_l.ts";
-import { wordTokens } from "./word_tokenize.ts";
+import { PYTHON_SPACES, wordTokens } from "./word_tokenize.ts";
 
 /** A caption to score. */
 export interface CandidateRow {
@@ -164,7 +164,7 @@ export function corpusValues(images: readonly ImageScores[]): MetricValues {
 
 /** Words of a caption without the rules of any language: lower-cased, separated by white space. */
 export function simpleTokens(text: string): string[] {
-  return text.toLowerCase().split(/[\s\x1C-\x1F\x85]+/).filter((word) => word !== "");
+  return text.toLowerCase().split(PYTHON_SPACES).filter((word) => word !== "");
 }
 
 function checkRows(rows: readonly CandidateRow[]): void {

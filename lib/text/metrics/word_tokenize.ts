@@ -56,7 +56,8 @@ const CLOSING_STEPS: readonly Step[] = [
   step(` ('t)(is|was)${EDGE}`, " $1 $2 ", "i"),
 ];
 
-const SPACES = new RegExp(`${SPACE}+`, "v");
+/** White space as Python splits at it. */
+export const PYTHON_SPACES: RegExp = new RegExp(`${SPACE}+`, "v");
 /** What one sentence of these characters holds is split at its spaces alone, but for a last period or comma. */
 const PLAIN = /^[A-Za-z\d -]+[.]?$/;
 const CONTRACTED = /cannot|gimme|gonna|gotta|lemme|wanna|--/i;
@@ -76,6 +77,6 @@ export function wordTokens(text: string): string[] {
     for (const [pattern, replacement] of STEPS) spaced = spaced.replace(pattern, replacement);
     spaced = ` ${spaced} `;
     for (const [pattern, replacement] of CLOSING_STEPS) spaced = spaced.replace(pattern, replacement);
-    return spaced.split(SPACES).filter((word) => word !== "");
+    return spaced.split(PYTHON_SPACES).filter((word) => word !== "");
   });
 }
