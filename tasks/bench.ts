@@ -1,5 +1,5 @@
 /**
- * Measures matmuls, attention, a training step, captions, a server, data sets and loading; prints tables and keeps the figures as JSON.
+ * Measures matmuls, attention, a training step, captions, a server, data sets, loading and the metrics; prints tables and keeps the figures as JSON.
  *
  * @module
  */
@@ -10,6 +10,7 @@ import { formatLoads, measureLoads } from "../bench/load.ts";
 import { formatMatmuls, measureMatmuls } from "../bench/matmul.ts";
 import { formatData, measureData } from "../bench/data.ts";
 import { machineLoad } from "../bench/measure.ts";
+import { formatMetrics, measureMetrics } from "../bench/metrics.ts";
 import { benchModels } from "../bench/models.ts";
 import { formatServe, measureServe } from "../bench/serve.ts";
 import { formatTraining, measureTraining } from "../bench/train.ts";
@@ -19,7 +20,7 @@ import { writeFileAtomically } from "../lib/host/files.ts";
 import { projectPath } from "../lib/host/model_folders.ts";
 import { prepareDriverEnvironment } from "../lib/host/quiet_driver.ts";
 
-const PARTS = ["matmul", "attention", "train", "caption", "serve", "data", "load"] as const;
+const PARTS = ["matmul", "attention", "train", "caption", "serve", "data", "load", "metrics"] as const;
 
 await runTask(async () => {
   const { only, repeat, json, models: folder, quick = false } = createCommand(
@@ -80,6 +81,10 @@ await runTask(async () => {
     load: async () => {
       const results = await measureLoads({ models: folder, quick });
       return [formatLoads(results), results];
+    },
+    metrics: async () => {
+      const result = await measureMetrics({ quick });
+      return [formatMetrics(result), result];
     },
   };
   for (const part of PARTS.filter((part) => only === undefined || only === part)) {

@@ -179,7 +179,8 @@ function attentionPool(
   // The three projections lie in one tensor.
   const project = (x: Tensor): Tensor[] =>
     splitColumns(r, linear(r, x, weight!, { bias: bias!, label: "linear" }), [D, D, D]);
-  const [query] = project(w.get(`${path}.probe`).reshape(1, D));
+  // Looked up as a row of one, which makes f32 of the checkpoint's bf16 or f16.
+  const [query] = project(repeatRow(r, w.get(`${path}.probe`).reshape(1, D), 1));
   const [, keys, values] = project(states);
   // The same query for every image. Attention takes as many queries as keys: the others are zeros whose outputs nobody reads.
   let queries = repeatRow(r, query!, B).reshape(B, 1, D);

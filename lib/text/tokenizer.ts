@@ -56,6 +56,8 @@ export interface CaptionTokenizer {
   readonly padId: number;
   /** Ids of a text as it is, without special tokens. Empty for an empty text. */
   encode(text: string): number[];
+  /** Ids of a text with the special tokens that the tokenizer puts around one, if it has a template that says so. */
+  encodeWithSpecials(text: string): number[];
   /**
    * Text of ids; empty for no ids. Ids at or beyond `vocabSize` give no text: embeddings often have spare rows.
    *
@@ -128,6 +130,7 @@ export function loadTokenizer(tokenizerJson: unknown, tokenizerConfigJson?: unkn
     eosId,
     padId,
     encode,
+    encodeWithSpecials: (text) => Array.from(inner.encode(text, { add_special_tokens: true }).ids),
     decode(ids, { skipSpecialTokens = true } = {}) {
       const list = Array.from(ids);
       for (const id of list) {

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { escapeHtml } from "../format/html.ts";
+
 /** A line of a chart. */
 export interface ChartSeries {
   /** Shown in the legend. */
@@ -20,18 +22,6 @@ export interface LineChartOptions {
   xLabel: string;
   /** Lines. */
   series: readonly ChartSeries[];
-}
-
-/** Escapes text for HTML and SVG, attributes included. */
-export function escapeHtml(text: string): string {
-  const entities: Record<string, string> = {
-    "&": "&amp;",
-    "<": "&lt;",
-    ">": "&gt;",
-    '"': "&quot;",
-    "'": "&#39;",
-  };
-  return text.replace(/[&<>"']/g, (character) => entities[character]!);
 }
 
 const WIDTH = 720, HEIGHT = 300;

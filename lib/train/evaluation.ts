@@ -4,7 +4,7 @@
  * @module
  */
 
-import { scoreCaptions } from "../text/metrics.ts";
+import { scoreCaptions } from "../text/metrics/captions.ts";
 import type { TrainingEngine } from "./engine_types.ts";
 import { loadBatch, type ValidationRows } from "./rows.ts";
 

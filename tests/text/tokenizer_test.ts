@@ -104,3 +104,19 @@ Deno.test("training refuses vocabularies that the texts cannot fill", () => {
   assert.throws(() => trainBpe(["a"], { vocabSize: 256, specialTokens: ["<end>"] }), RangeError);
   assert.throws(() => trainBpe(["ab"], { vocabSize: 300, specialTokens: ["<end>"] }), /more varied text/);
 });
+
+Deno.test("special tokens are put around a text where the tokenizer has a template for them", () => {
+  assert.deepEqual(tokenizer.encodeWithSpecials("a dog"), tokenizer.encode("a dog"));
+  const special = (id: string) => ({ SpecialToken: { id, type_id: 0 } });
+  const framed = loadTokenizer({
+    ...tokenizerJson as object,
+    post_processor: {
+      type: "TemplateProcessing",
+      single: [special("<|endoftext|>"), { Sequence: { id: "A", type_id: 0 } }, special("<|endoftext|>")],
+      pair: [],
+      special_tokens: { "<|endoftext|>": { id: "<|endoftext|>", ids: [0], tokens: ["<|endoftext|>"] } },
+    },
+  }, tokenizerConfigJson);
+  assert.deepEqual(framed.encodeWithSpecials("a dog"), [0, ...tokenizer.encode("a dog"), 0]);
+  assert.deepEqual(framed.encode("a dog"), tokenizer.encode("a dog"));
+});

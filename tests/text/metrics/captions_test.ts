@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { isExactMatch, namesObjects, rougeL, rougeWords, scoreCaptions } from "../../lib/text/metrics.ts";
+import { isExactMatch, namesObjects, rougeL, scoreCaptions } from "../../../lib/text/metrics/captions.ts";
+import { rougeWords } from "../../../lib/text/metrics/rouge.ts";
 
 // Stemmed words and the F-measure that rouge_score gives them (best of the references).
 const REFERENCE_SCORES: [string, string[], number][] = [

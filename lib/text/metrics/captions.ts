@@ -1,10 +1,12 @@
 /**
- * Scores of a caption against reference captions, from the texts alone.
+ * What a training looks at: ROUGE-L without stemmer, exact matches and named objects.
  *
  * @module
  */
 
-import { normalizeCaption } from "./normalize.ts";
+import { normalizeCaption } from "../normalize.ts";
+import { rougeWords } from "./rouge.ts";
+import { commonLength } from "./subsequence.ts";
 
 /** One caption to score. */
 export interface ScoredCaption {
@@ -51,15 +53,6 @@ const IRREGULAR_PLURALS: Readonly<Record<string, string>> = {
 };
 
 /**
- * Words of a text as Google's rouge_score cuts them without its stemmer: lower-cased, everything but a-z and 0-9 separates.
- *
- * Source: google-research/rouge, `tokenize.py`
- */
-export function rougeWords(text: string): string[] {
-  return text.toLowerCase().split(/[^a-z0-9]+/).filter((word) => word !== "");
-}
-
-/**
  * ROUGE-L F-measure: harmonic mean of the longest common subsequence's share of both texts, words cut by {@linkcode rougeWords}
  * (no stemming); of several references the best counts.
  *
@@ -73,7 +66,7 @@ export function rougeL(candidate: string, references: readonly string[]): number
   const words = rougeWords(candidate);
   return Math.max(...references.map((reference) => {
     const wanted = rougeWords(reference);
-    const common = longestCommonSubsequence(words, wanted);
+    const common = commonLength(words, wanted);
     // 2PR / (P + R) with P = common / |candidate| and R = common / |reference|
     return common === 0 ? 0 : (2 * common) / (words.length + wanted.length);
   }));
@@ -129,20 +122,6 @@ export function scoreCaptions(captions: readonly ScoredCaption[]): CaptionScores
     ),
   );
   return { ...scores, objectAccuracy };
-}
-
-function longestCommonSubsequence(a: readonly string[], b: readonly string[]): number {
-  let previous = new Uint32Array(b.length + 1);
-  for (const word of a) {
-    const current = new Uint32Array(b.length + 1);
-    b.forEach((other, j) => {
-      current[j + 1] = word === other
-        ? (previous[j] as number) + 1
-        : Math.max(previous[j + 1] as number, current[j] as number);
-    });
-    previous = current;
-  }
-  return previous[b.length] as number;
 }
 
 function wordsOf(text: string): string[] {

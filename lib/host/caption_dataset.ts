@@ -1,0 +1,266 @@
+/**
+ * Captions of a whole split, kept line by line, so that what was written once is not written again.
+ *
+ * @module
+ */
+
+import { describeError, UserError } from "../base/errors.ts";
+import { BadRows } from "../datasets/bad_rows.ts";
+import { expandDatasetNames } from "../datasets/registry.ts";
+import type { ImageRow, Split } from "../datasets/rows.ts";
+import { parsePredictions, type PredictionRow } from "../evaluate/predictions.ts";
+import { type Caption, Captioner, type CaptionOptions, type PreparedImage } from "./captioner.ts";
+import { readCaptionerConfig } from "../models/captioner_files.ts";
+import { openDataset } from "./datasets.ts";
+import { filesBelow, removeIfThere, stat, writeFileAtomically } from "./files.ts";
+import { openModelFolder, resolveModelFolder } from "./model_folders.ts";
+import { startProgress } from "./progress.ts";
+
+/** Options of {@linkcode captionDataset}. */
+export interface CaptionDatasetOptions extends CaptionOptions {
+  /** Run folder, Hub id or `embedded:captioner`. */
+  model: string;
+  /** Names of data sets. */
+  datasets: readonly string[];
+  /** Which part of them. */
+  split: Split;
+  /** At most so many images of every data set. */
+  sample?: number;
+  /** Column of captions. @default the first usual name that a data set has */
+  captionColumn?: string;
+  /** Folder that holds `predictions.jsonl` and what it was made with. */
+  outputDir: string;
+  /** Share of images that may be unreadable. @default {0.1} */
+  maxBadRows?: number;
+  /** Of splits that no folder names. @default {42} */
+  splitSeed?: number;
+  /** Ends after the batch that is being made; what was written stays. */
+  signal?: AbortSignal;
+  /** Shows no progress. @default {false} */
+  quiet?: boolean;
+}
+
+/** Captions of a split. */
+export interface CaptionedDataset {
+  /** Captions with their references, in the order of the data set. */
+  readonly rows: readonly PredictionRow[];
+  /** Images by id, to be shown. */
+  readonly images: ReadonlyMap<string, ImageRow>;
+  /** Images that could not be captioned, with the reason. */
+  readonly failed: readonly FailedRow[];
+  /** Captions that were there before. */
+  readonly resumed: number;
+  /** Bytes of all weights. */
+  readonly modelBytes: number;
+}
+
+/** Forgets the captions of a folder, and what they were made with. */
+export async function forgetCaptions(outputDir: string): Promise<void> {
+  for (const name of [PREDICTIONS, SETTINGS]) await removeIfThere(`${outputDir}/${name}`);
+}
+
+const PREDICTIONS = "predictions.jsonl", SETTINGS = "predictions.json";
+
+/**
+ * Captions every image of a split that has no caption in the folder yet.
+ *
+ * @throws {UserError} If the folder holds captions of other settings, the split is empty, or too many images fail
+ * @throws {DOMException} `AbortError` if it was interrupted
+ */
+export async function captionDataset(options: CaptionDatasetOptions): Promise<CaptionedDataset> {
+  const { outputDir, signal, batchSize = 4 } = options;
+  const wanted = await wantedRows(options);
+  await Deno.mkdir(outputDir, { recursive: true });
+  await checkSettings(options);
+  const known = await readKept(`${outputDir}/${PREDICTIONS}`);
+  const todo = [...wanted].filter(([id]) => !known.has(id));
+  const resumed = wanted.size - todo.length;
+  const failed: FailedRow[] = [];
+  if (todo.length > 0) {
+    using captioner = await Captioner.load(options.model);
+    using file = await Deno.open(`${outputDir}/${PREDICTIONS}`, { append: true, create: true });
+    using progress = startProgress({
+      label: "caption",
+      total: wanted.size,
+      initial: resumed,
+      quiet: options.quiet ?? false,
+    });
+    for (let start = 0; start < todo.length; start += batchSize) {
+      signal?.throwIfAborted();
+      const batch = todo.slice(start, start + batchSize);
+      for (const result of await captionRows(captioner, batch, { ...options, batchSize })) {
+        if ("error" in result) failed.push(result);
+        else known.set(result.id, result);
+      }
+      const lines = batch.map(([id]) => known.get(id)).filter((row) => row !== undefined).map(formatRow);
+      await writeAll(file, new TextEncoder().encode(lines.join("")));
+      progress.update(resumed + start + batch.length);
+    }
+  }
+  const share = failed.length / wanted.size;
+  if (share > (options.maxBadRows ?? 0.1) || failed.length === wanted.size) {
+    throw new UserError(
+      `Cannot evaluate: ${failed.length} of ${wanted.size} images could not be captioned, such as "${
+        failed[0]!.id
+      }": ${failed[0]!.error}`,
+    );
+  }
+  return {
+    // References are those of the data set now, whatever the file says.
+    rows: [...wanted].flatMap(([id, { captions }]) => {
+      const row = known.get(id);
+      return row === undefined ? [] : [{ ...row, references: captions }];
+    }),
+    images: wanted,
+    failed,
+    resumed,
+    modelBytes: await weightBytes(options.model),
+  };
+}
+
+async function wantedRows(options: CaptionDatasetOptions): Promise<Map<string, ImageRow>> {
+  const badRows = new BadRows({ maxFraction: options.maxBadRows ?? 0.1 });
+  const rows = new Map<string, ImageRow>();
+  let total = 0;
+  for (const name of expandDatasetNames(options.datasets)) {
+    const dataset = await openDataset(name, {
+      badRows,
+      seed: options.splitSeed ?? 42,
+      quiet: options.quiet ?? false,
+      captionColumn: options.captionColumn,
+      sample: options.sample,
+      ...(options.signal && { signal: options.signal }),
+    });
+    total += dataset.total;
+    for (const row of await dataset.load(options.split, options.sample)) {
+      const plain = options.datasets.length === 1 ? row.image : `${name}/${row.image}`;
+      rows.set(rows.has(plain) ? `${plain}#${row.number}` : plain, row);
+    }
+  }
+  badRows.check(total);
+  if (rows.size === 0) {
+    throw new UserError(
+      `Cannot evaluate: ${options.datasets.join(", ")} has no images in the split "${options.split}"`,
+    );
+  }
+  return rows;
+}
+
+/** Refuses to mix captions of different models or settings in one file. */
+async function checkSettings(options: CaptionDatasetOptions): Promise<void> {
+  const {
+    model,
+    datasets,
+    split,
+    outputDir,
+    numBeams,
+    maxNewTokens,
+    temperature,
+    topP,
+    repetitionPenalty,
+    seed,
+  } = options;
+  const settings = {
+    model,
+    model_files: await describeFiles(model),
+    datasets,
+    split,
+    num_beams: numBeams ?? 3,
+    max_new_tokens: maxNewTokens ?? null,
+    temperature: temperature ?? 0,
+    top_p: topP ?? 1,
+    repetition_penalty: repetitionPenalty ?? 1,
+    seed: seed ?? 42,
+  };
+  const path = `${outputDir}/${SETTINGS}`;
+  const text = `${JSON.stringify(settings, null, 2)}\n`;
+  if (await stat(path) !== undefined) {
+    if (await Deno.readTextFile(path) === text) return;
+    throw new UserError(
+      `Cannot continue in "${outputDir}": its captions were made with another model, data set or settings (${SETTINGS}); ` +
+        `give another --output-dir, or --restart to write all captions again`,
+    );
+  }
+  await writeFileAtomically(path, text);
+}
+
+/** Weights of a model's folder by size and time: a model that was trained further is another. */
+async function describeFiles(model: string): Promise<string[]> {
+  const folder = await resolveModelFolder(model);
+  const described: string[] = [];
+  for (const { path } of await filesBelow(folder)) {
+    if (!/^[^/]*\.safetensors$|^adapter\/|config\.json$/.test(path)) continue;
+    const info = await stat(`${folder}/${path}`);
+    described.push(`${path} ${info?.size} ${info?.mtime?.toISOString() ?? ""}`);
+  }
+  return described.sort();
+}
+
+/** Bytes of a captioner's weights, its base models' included. */
+async function weightBytes(model: string): Promise<number> {
+  const { encoder, decoder } = await readCaptionerConfig(await openModelFolder(model));
+  let bytes = 0;
+  for (const reference of new Set([model, encoder.reference, decoder.reference])) {
+    const folder = await resolveModelFolder(reference);
+    for (const { path } of await filesBelow(folder)) {
+      if (!/^(adapter\/)?[^/]*\.safetensors$/.test(path) || path.startsWith("optimizer")) continue;
+      bytes += (await stat(`${folder}/${path}`))?.size ?? 0;
+    }
+  }
+  return bytes;
+}
+
+/** Captions written before; a line that a kill cut off is dropped from the file. */
+async function readKept(path: string): Promise<Map<string, PredictionRow>> {
+  if (await stat(path) === undefined) return new Map();
+  const text = await Deno.readTextFile(path);
+  const whole = text.slice(0, text.lastIndexOf("\n") + 1);
+  if (whole !== text) await writeFileAtomically(path, whole);
+  if (whole === "") return new Map();
+  return new Map(parsePredictions(whole, { name: path }).map((row) => [row.id, row]));
+}
+
+function formatRow({ id, image, candidate, references, timeMs }: PredictionRow): string {
+  return `${JSON.stringify({ id, image, candidate, references, time_ms: timeMs })}\n`;
+}
+
+async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
+  for (let written = 0; written < bytes.length;) written += await file.write(bytes.subarray(written));
+}
+
+interface FailedRow {
+  readonly id: string;
+  readonly error: string;
+}
+
+interface ReadyRow {
+  readonly id: string;
+  readonly row: ImageRow;
+  readonly image: PreparedImage;
+}
+
+/** Captions rows together; when an image spoils the batch it alone fails. */
+async function captionRows(
+  captioner: Captioner,
+  batch: readonly (readonly [string, ImageRow])[],
+  options: CaptionOptions & { batchSize: number },
+): Promise<(PredictionRow | FailedRow)[]> {
+  const prepared = await Promise.all(batch.map(async ([id, row]): Promise<ReadyRow | FailedRow> => {
+    try {
+      return { id, row, image: await captioner.prepare(await row.readImage()) };
+    } catch (error) {
+      return { id, error: describeError(error) };
+    }
+  }));
+  const good = prepared.filter((one) => "image" in one);
+  const captions: Caption[] = good.length === 0
+    ? []
+    : await captioner.captionPrepared(good.map(({ image }) => image), options);
+  return prepared.map((one): PredictionRow | FailedRow => {
+    if ("error" in one) return one;
+    const { caption, timeMs } = captions.shift()!;
+    const { id, row } = one;
+    const image = row.path ?? row.image;
+    return { id, image, candidate: caption, references: row.captions, timeMs: Math.round(timeMs) };
+  });
+}
