@@ -11,7 +11,7 @@ import { captionDiversity, type Diversity } from "./diversity.ts";
 import { meteorScore, meteorText, type Synonyms } from "./meteor.ts";
 import { type CountedText, NgramIndex } from "./ngrams.ts";
 import { ptbTokens } from "./ptb_tokenizer.ts";
-import { bestRougeScores, rougeText } from "./rouge.ts";
+import { bestRougeScores, RougeIndex } from "./rouge.ts";
 import { cocoRougeL } from "./rouge_l.ts";
 import { PYTHON_SPACES, wordTokens } from "./word_tokenize.ts";
 
@@ -98,6 +98,7 @@ export async function scoreCorpus(
   checkRows(rows);
   const { tokenizer = "ptb", synonyms, onProgress } = options;
   const index = new NgramIndex();
+  const rouge = new RougeIndex();
   const counted: { candidate: CountedText; references: CountedText[] }[] = [];
   const firsts: Omit<MetricValues, "cider_d" | "cider">[] = [];
   const statistics: BleuStatistics[] = [];
@@ -113,7 +114,7 @@ export async function scoreCorpus(
     counted.push({ candidate, references });
     statistics.push(bleuStatistics(candidate, references));
     const [bleu_1, bleu_2, bleu_3, bleu_4] = bleuScores(statistics[i]!) as [number, number, number, number];
-    const [rougeCandidate, ...rougeReferences] = texts.map(rougeText);
+    const [rougeCandidate, ...rougeReferences] = texts.map((text) => rouge.text(text));
     const [meteorCandidate, ...meteorReferences] = texts.map((text, t) =>
       meteorText(tokenizer === "ptb" ? wordTokens(text) : tokens[t]!)
     );

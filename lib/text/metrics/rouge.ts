@@ -24,14 +24,14 @@ export interface RougeScores {
 /** Names of the scores. */
 export const ROUGE_NAMES = ["rouge1", "rouge2", "rougeL", "rougeLsum"] as const;
 
-/** A text cut for ROUGE. */
+/** A text cut for ROUGE; its words are numbers that only texts of one {@linkcode RougeIndex} share. */
 export interface RougeText {
   /** All words. */
-  readonly words: readonly string[];
-  /** Neighbours, joined by a space. */
-  readonly pairs: readonly string[];
+  readonly words: readonly number[];
+  /** Neighbours. */
+  readonly pairs: readonly number[];
   /** Words of its lines, without those that are empty. */
-  readonly lines: readonly (readonly string[])[];
+  readonly lines: readonly (readonly number[])[];
 }
 
 /**
@@ -44,15 +44,37 @@ export function rougeWords(text: string): string[] {
 
 /** {@linkcode rougeWords} with those of more than three characters stemmed. */
 export function rougeTokens(text: string): string[] {
-  return rougeWords(text).map((word) => word.length > 3 ? stemOf(word) : word);
+  return rougeWords(text).map(stemmed);
 }
 
-/** Cuts a text for {@linkcode rougeScores}, with stemmer. */
-export function rougeText(text: string): RougeText {
-  const words = rougeTokens(text);
-  const pairs = words.slice(1).map((word, i) => `${words[i]} ${word}`);
-  if (!text.includes("\n")) return { words, pairs, lines: [words] };
-  return { words, pairs, lines: text.split("\n").filter((line) => line !== "").map(rougeTokens) };
+const stemmed = (word: string): string => word.length > 3 ? stemOf(word) : word;
+
+/** Cuts texts for {@linkcode rougeScores} and numbers their stems: numbers compare faster than words. */
+export class RougeIndex {
+  readonly #stems = new Map<string, number>();
+  readonly #words = new Map<string, number>();
+
+  /** Cuts a text, with stemmer. */
+  text(text: string): RougeText {
+    const words = this.#numbers(text);
+    const pairs = words.slice(1).map((word, i) => words[i]! * 2 ** 26 + word);
+    if (!text.includes("\n")) return { words, pairs, lines: [words] };
+    const lines = text.split("\n").filter((line) => line !== "").map((line) => this.#numbers(line));
+    return { words, pairs, lines };
+  }
+
+  #numbers(text: string): number[] {
+    return rougeWords(text).map((word) => {
+      let number = this.#words.get(word);
+      if (number === undefined) {
+        const stem = stemmed(word);
+        number = this.#stems.get(stem) ?? this.#stems.size;
+        this.#stems.set(stem, number);
+        this.#words.set(word, number);
+      }
+      return number;
+    });
+  }
 }
 
 /** Scores against one reference. */
@@ -91,22 +113,40 @@ function fMeasure(hits: number, [candidateLength, referenceLength]: readonly [nu
   return hits === 0 ? 0 : 2 * hits / (candidateLength + referenceLength);
 }
 
-function countWords(words: Iterable<string>): Map<string, number> {
-  const counts = new Map<string, number>();
+function countWords(words: Iterable<number>): Map<number, number> {
+  const counts = new Map<number, number>();
   for (const word of words) counts.set(word, (counts.get(word) ?? 0) + 1);
   return counts;
 }
 
-function ngramScore(candidate: readonly string[], reference: readonly string[]): number {
+/** Texts whose lengths have a smaller product are compared word by word, which is faster than counting. */
+const SHORT = 1024;
+const taken = new Uint8Array(SHORT);
+
+function ngramScore(candidate: readonly number[], reference: readonly number[]): number {
+  const [ours, theirs] = [candidate.length, reference.length];
+  if (ours === 0 || theirs === 0) return 0;
   let hits = 0;
-  const counts = countWords(candidate);
-  for (const word of reference) {
-    const left = counts.get(word);
-    if (left === undefined || left === 0) continue;
-    hits++;
-    counts.set(word, left - 1);
+  if (ours * theirs < SHORT) {
+    taken.fill(0, 0, ours);
+    for (let j = 0; j < theirs; j++) {
+      for (let i = 0; i < ours; i++) {
+        if (candidate[i] !== reference[j] || taken[i] !== 0) continue;
+        taken[i] = 1;
+        hits++;
+        break;
+      }
+    }
+  } else {
+    const counts = countWords(candidate);
+    for (const word of reference) {
+      const left = counts.get(word);
+      if (left === undefined || left === 0) continue;
+      hits++;
+      counts.set(word, left - 1);
+    }
   }
-  return fMeasure(hits, [candidate.length, reference.length]);
+  return fMeasure(hits, [ours, theirs]);
 }
 
 /** Each line of the reference is matched with all lines of the candidate; a word hits at most as often as either side has it. */

@@ -4,6 +4,9 @@
  * @module
  */
 
+/** A text, as words or as their numbers. */
+type Words = readonly (string | number)[];
+
 /** Shorter texts are compared word by word. */
 const SHORT = 64;
 
@@ -12,7 +15,7 @@ const SHORT = 64;
  *
  * Cost: |a| |b| steps, two rows of |b| numbers.
  */
-export function commonLength(a: readonly string[], b: readonly string[]): number {
+export function commonLength(a: Words, b: Words): number {
   const [first, second] = b.length < SHORT ? [a, b] : numbered(a, b);
   let row = new Uint32Array(b.length + 1);
   let next = new Uint32Array(b.length + 1);
@@ -29,7 +32,7 @@ export function commonLength(a: readonly string[], b: readonly string[]): number
  *
  * Cost: 2 |a| |b| steps and sqrt(|a|) rows of |b| numbers: of the table only some rows are kept, those between are made again.
  */
-export function commonPositions(a: readonly string[], b: readonly string[]): number[] {
+export function commonPositions(a: Words, b: Words): number[] {
   const [first, second] = numbered(a, b);
   const step = Math.max(16, Math.ceil(Math.sqrt(a.length)));
   const kept: Uint32Array[] = [new Uint32Array(b.length + 1)];
@@ -73,9 +76,9 @@ function nextRow(
 }
 
 /** Words of both sides as numbers, which compare faster. */
-function numbered(a: readonly string[], b: readonly string[]): [Uint32Array, Uint32Array] {
-  const numbers = new Map<string, number>();
-  const numberOf = (word: string): number => {
+function numbered(a: Words, b: Words): [Uint32Array, Uint32Array] {
+  const numbers = new Map<string | number, number>();
+  const numberOf = (word: string | number): number => {
     const known = numbers.get(word);
     if (known !== undefined) return known;
     numbers.set(word, numbers.size);
