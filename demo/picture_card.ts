@@ -99,6 +99,8 @@ export class PictureCard {
     this.#text.textContent = text;
     if (this.node.dataset.state === state) return;
     this.node.dataset.state = state;
+    // What has the focus is about to go: who uses the keyboard stays at this picture.
+    const hasFocus = this.node.contains(document.activeElement);
     this.node.setAttribute("aria-busy", String(state === "waiting" || state === "growing"));
     this.#more.replaceChildren();
     const again = button("Caption again", () => this.#actions.again(this));
@@ -107,6 +109,7 @@ export class PictureCard {
       one.setAttribute("aria-label", `${what}: ${this.file.name}`);
     }
     this.#buttons.replaceChildren(...state === "done" || state === "failed" ? [again, remove] : [remove]);
+    if (hasFocus) this.#buttons.querySelector("button")?.focus();
   }
 
   #copyButtons(): HTMLButtonElement[] {

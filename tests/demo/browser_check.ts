@@ -255,8 +255,8 @@ browserTest(
       const cut = sharp(picture).extract({ left: 0, top: 0, width: 97, height: 61 });
       const cases: [string, Uint8Array, number][] = [
         ["PNG", picture, 0],
-        ["JPEG", await cut.clone().jpeg({ quality: 90 }).toBuffer(), 2],
-        ["turned", await cut.clone().jpeg({ quality: 90 }).withMetadata({ orientation: 6 }).toBuffer(), 2],
+        ["JPEG", await cut.clone().jpeg({ quality: 90 }).toBuffer(), 0],
+        ["turned", await cut.clone().jpeg({ quality: 90 }).withMetadata({ orientation: 6 }).toBuffer(), 0],
         ["profile", await cut.clone().withIccProfile("p3").png().toBuffer(), 0],
       ];
       for (const [name, bytes, tolerance] of cases) {
