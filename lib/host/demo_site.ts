@@ -9,7 +9,7 @@ import { dirname } from "node:path";
 import { UserError } from "../base/errors.ts";
 import { formatJson, type JsonObject } from "../format/json.ts";
 import { JsonConfig, openConfig } from "../format/json_config.ts";
-import { ONNX_PROVIDERS, type OnnxProvider } from "../generate/onnxruntime.ts";
+import type { OnnxProvider } from "../generate/onnxruntime.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { onnxFolderFiles } from "../models/onnx_files.ts";
 import { contentSecurityPolicy, type Site, type SiteModel } from "../serve/demo_site.ts";
@@ -39,7 +39,8 @@ const SAMPLE_COUNT = 4;
 const WASM_FILES = {
   wasm: "ort-wasm-simd-threaded.wasm",
   webgpu: "ort-wasm-simd-threaded.asyncify.wasm",
-} as const;
+} as const satisfies Record<OnnxProvider, string>;
+const PROVIDERS = ["wasm", "webgpu"] as const;
 
 /** Writes the site. @throws {UserError} when a script cannot be bundled, or a model is no exported folder */
 export async function buildDemoSite(options: DemoSiteOptions): Promise<void> {
@@ -79,7 +80,7 @@ async function copyRuntime(folder: FolderWriter): Promise<string> {
   const require = createRequire(import.meta.url);
   const pathOf = (provider: OnnxProvider): string =>
     require.resolve(`onnxruntime-web/${WASM_FILES[provider]}`);
-  for (const provider of ONNX_PROVIDERS) {
+  for (const provider of PROVIDERS) {
     await folder.write(`onnxruntime/${provider}.wasm`, await Deno.readFile(pathOf(provider)));
   }
   const description = `${dirname(dirname(pathOf("wasm")))}/package.json`;
@@ -96,7 +97,7 @@ async function copyModel(
     ? inner
     : path;
   const config = await openConfig(await openFileFolder(from));
-  const files = [...new Set(ONNX_PROVIDERS.flatMap((provider) => onnxFolderFiles(config, provider).files))];
+  const files = [...new Set(PROVIDERS.flatMap((provider) => onnxFolderFiles(config, provider).files))];
   const title = path.replace(/[/\\]+$/, "").split(/[/\\]/).at(-1)!;
   const target = `models/${title.replace(/[^\w.-]/g, "_")}/`;
   if (await stat(`${folder.path}/${target}`) !== undefined) {
@@ -129,7 +130,7 @@ async function exportEmbedded(folder: FolderWriter, options: DemoSiteOptions): P
   });
   await Deno.rename(exported!.path, `${folder.path}/${target}`);
   const config = await openConfig(await openFileFolder(`${folder.path}/${target}`));
-  const files = ONNX_PROVIDERS.flatMap((provider) => onnxFolderFiles(config, provider).files);
+  const files = PROVIDERS.flatMap((provider) => onnxFolderFiles(config, provider).files);
   const version = await hashFiles(folder, files.map((file) => target + file));
   return { title: "Embedded captioner (drawn scenes)", path: target, version };
 }
