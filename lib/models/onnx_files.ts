@@ -4,6 +4,7 @@
  * @module
  */
 
+import { UserError } from "../base/errors.ts";
 import type { JsonConfig } from "../format/json_config.ts";
 import {
   defaultDtype,
@@ -26,20 +27,20 @@ const TEXT_FILES = [
 /**
  * The precision that suits a device, and its files.
  *
- * @throws {RangeError} for a folder that `deno task export` did not write for browsers
+ * @throws {UserError} for a folder that `deno task export` did not write for browsers
  */
 export function onnxFolderFiles(
   config: JsonConfig,
   device: "wasm" | "webgpu",
 ): { dtype: OnnxDtype; files: string[] } {
   if (!isOnnxFolder(config)) {
-    throw new RangeError(
+    throw new UserError(
       `Cannot use "${config.name}": it is no exported captioner; write one with deno task export, and give its folder web-llava`,
     );
   }
   const { layout, dtypes } = parseOnnxFolder(config);
   if (layout === "parts") {
-    throw new RangeError(`Cannot use "${config.name}": it is of the layout parts; export it as web-llava`);
+    throw new UserError(`Cannot use "${config.name}": it is of the layout parts; export it as web-llava`);
   }
   const dtype = defaultDtype(device, dtypes);
   const beside = config.optionalObject("transformers.js_config")?.optionalObject("use_external_data_format");
