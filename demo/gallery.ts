@@ -74,7 +74,7 @@ export class Gallery {
     card.dispose();
     this.#showResults();
     // Who uses the keyboard goes on at the next picture.
-    (this.#cards[at] ?? this.#cards.at(-1))?.node.querySelector("button")?.focus();
+    (this.#cards[at] ?? this.#cards.at(-1))?.focus();
   }
 
   #showResults(): void {

@@ -84,6 +84,11 @@ export class PictureCard {
     this.#show(message, "failed");
   }
 
+  /** Puts the focus on the first of its buttons. */
+  focus(): void {
+    this.#buttons.querySelector("button")?.focus();
+  }
+
   /** Frees the picture. */
   dispose(): void {
     URL.revokeObjectURL(this.#url);
@@ -109,7 +114,7 @@ export class PictureCard {
       one.setAttribute("aria-label", `${what}: ${this.file.name}`);
     }
     this.#buttons.replaceChildren(...state === "done" || state === "failed" ? [again, remove] : [remove]);
-    if (hasFocus) this.#buttons.querySelector("button")?.focus();
+    if (hasFocus) this.focus();
   }
 
   #copyButtons(): HTMLButtonElement[] {

@@ -130,6 +130,54 @@ browserTest(
 );
 
 browserTest(
+  "pictures are pasted, dropped and taken from the samples; captions grow; the keyboard stays among them",
+  async () => {
+    await withDemo({ webgpu: false }, async (demo, browser) => {
+      const page = await browser.newPage();
+      await page.goto(demo.url);
+      await openedState(page);
+      await page.evaluate(() => {
+        const shown: string[] = [];
+        Object.assign(globalThis, { shown });
+        const watch = () => shown.push(document.querySelector(".caption")?.textContent ?? "");
+        new MutationObserver(watch).observe(document.body, { subtree: true, childList: true });
+      });
+      for (const [i, type] of (["paste", "drop"] as const).entries()) {
+        await page.evaluate(({ type, bytes }) => {
+          const data = new DataTransfer();
+          data.items.add(new File([Uint8Array.from(bytes)], `${type}.png`, { type: "image/png" }));
+          const event = type === "paste"
+            ? new ClipboardEvent(type, { clipboardData: data, bubbles: true })
+            : new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true });
+          document.body.dispatchEvent(event);
+        }, { type, bytes: [...await Deno.readFile(IMAGES[i]!)] });
+        await page.locator('#pictures > [data-state="done"]').nth(i).waitFor();
+      }
+      await page.locator(".sample").nth(2).focus();
+      await page.keyboard.press("Enter");
+      await page.locator('#pictures > [data-state="done"]').nth(2).waitFor();
+      assert.deepEqual(await page.locator(".caption").allTextContents(), wanted.slice(0, 3));
+      assert.deepEqual(await page.locator("h3").allTextContents(), ["paste.png", "drop.png", "0002.png"]);
+      const shown = await page.evaluate(() => (globalThis as unknown as { shown: string[] }).shown);
+      const grown = new Set(shown.filter((text) => text.endsWith(" …")));
+      assert.ok(grown.size >= 3, `the caption was shown as ${[...grown].join(" | ")}`);
+
+      const focused = () => page.evaluate(() => document.activeElement?.getAttribute("aria-label"));
+      await page.locator('[aria-label="Caption again: paste.png"]').focus();
+      await page.keyboard.press("Enter");
+      await page.locator('#pictures > [data-state="done"]').nth(2).waitFor();
+      assert.equal(await focused(), "Caption again: paste.png");
+      await page.locator('[aria-label="Remove: drop.png"]').focus();
+      await page.keyboard.press("Enter");
+      assert.equal(await page.locator("#pictures > li").count(), 2);
+      assert.ok(await page.evaluate(() => document.activeElement?.closest("#pictures") !== null));
+      await page.click("text=Remove all");
+      assert.equal(await page.locator("#results").isVisible(), false);
+    });
+  },
+);
+
+browserTest(
   "axe finds nothing: empty, with captions, with everything unfolded, light and dark, wide and narrow",
   async () => {
     await withDemo({ webgpu: false }, async (demo, browser) => {
