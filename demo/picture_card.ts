@@ -54,9 +54,9 @@ export class PictureCard {
   /** Shows the captions. */
   finish(found: Captioned): void {
     this.caption = found.caption;
-    this.#show(found.caption, "done");
+    this.#show(found.caption === "" ? "The model says nothing of this picture." : found.caption, "done");
     this.node.querySelector("img")!.alt = found.caption;
-    const facts = `${percent(found.probability)} likely, ${found.seconds.toFixed(1)} s`;
+    const facts = `${percent(found.probability)} likely, ${duration(found.seconds)}`;
     this.#more.append(create("p", { className: "facts", textContent: facts }));
     if (found.outOfDomain) {
       const note =
@@ -125,6 +125,10 @@ export class PictureCard {
       return made;
     });
   }
+}
+
+function duration(seconds: number): string {
+  return seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`;
 }
 
 function percent(share: number): string {
