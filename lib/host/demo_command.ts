@@ -4,12 +4,11 @@
  * @module
  */
 
-import { openGpu } from "../gpu/device.ts";
 import { contentSecurityPolicy, HUB_ORIGINS } from "../serve/demo_site.ts";
 import { createCommand, InvalidArgumentError, parseInteger } from "./arguments.ts";
 import { buildDemoSite } from "./demo_site.ts";
+import { makeFolder } from "./files.ts";
 import { projectPath } from "./model_folders.ts";
-import { prepareDriverEnvironment } from "./quiet_driver.ts";
 import { serveFolder } from "./static_server.ts";
 import { formatBytes, formatTable } from "./terminal.ts";
 import { readProofImages } from "./write_command.ts";
@@ -37,20 +36,16 @@ export async function runDemoCommand(args: readonly string[], signal: AbortSigna
     .option("--json", "print one JSON object", false)
     .parse(args as string[], { from: "user" }).opts();
   const outputDir = options.build ?? projectPath(SERVED_FOLDER);
-  if (options.build === undefined) await Deno.mkdir(projectPath(".cache"), { recursive: true });
+  if (options.build === undefined) await makeFolder(projectPath(".cache"));
   const origins = [...options.hub ? HUB_ORIGINS : [], ...options.origin ?? []];
   const images = await readProofImages({ check: options.check });
-  prepareDriverEnvironment();
-  const gpu = await openGpu();
   await buildDemoSite({
     outputDir,
     models: options.model ?? [],
     origins,
-    gpu,
     images,
     onProgress: (what) => console.error(what),
   });
-  gpu.destroy();
   const files = await sizesBelow(outputDir);
   const server = options.build === undefined
     ? serveFolder({

@@ -10,25 +10,23 @@ import { UserError } from "../base/errors.ts";
 import { formatJson, type JsonObject } from "../format/json.ts";
 import { JsonConfig, openConfig } from "../format/json_config.ts";
 import type { OnnxProvider } from "../generate/onnxruntime.ts";
-import type { Gpu } from "../gpu/device.ts";
 import { onnxFolderFiles } from "../models/onnx_files.ts";
 import { contentSecurityPolicy, type Site, type SiteModel } from "../serve/demo_site.ts";
 import { bundleScript } from "./bundle.ts";
 import { exportOnnx } from "./export_onnx.ts";
-import { type FolderWriter, openFileFolder, stat, writeFolderAtomically } from "./files.ts";
+import { type FolderWriter, makeFolder, openFileFolder, stat, writeFolderAtomically } from "./files.ts";
 import { EMBEDDED_CAPTIONER, projectPath } from "./model_folders.ts";
+import { refuseForeignFolder } from "./own_folder.ts";
 
 /** What is built. */
 export interface DemoSiteOptions {
-  /** Replaced by the site. */
+  /** Gets the site; an earlier one is replaced. */
   outputDir: string;
   /** Exported folders that come with the page, before the embedded captioner. */
   models: readonly string[];
   /** Other origins that the page may fetch models from. */
   origins: readonly string[];
-  /** Runs the embedded captioner for the proof of its export. */
-  gpu: Gpu;
-  /** Encoded images for that proof. */
+  /** Encoded images on which the embedded captioner's export is checked; none skips that. */
   images: readonly Uint8Array[];
   onProgress(what: string): void;
 }
@@ -42,9 +40,21 @@ const WASM_FILES = {
 } as const satisfies Record<OnnxProvider, string>;
 const PROVIDERS = ["wasm", "webgpu"] as const;
 
-/** Writes the site. @throws {UserError} when a script cannot be bundled, or a model is no exported folder */
+/** Words by which a later build knows the folder as its own. */
+const MARK = "written by `deno task demo`";
+const README = `# Captioner
+
+The page that captions pictures in a browser, ${MARK}. Put these files on any static host, also in a sub-folder.
+`;
+
+/**
+ * Writes the site.
+ *
+ * @throws {UserError} when a script cannot be bundled, a model is no exported folder, or something else is in the place
+ */
 export async function buildDemoSite(options: DemoSiteOptions): Promise<void> {
   const { outputDir, models, origins, onProgress } = options;
+  await refuseForeignFolder(outputDir, MARK);
   await writeFolderAtomically(outputDir, async (folder) => {
     const page = new Map<string, string | Uint8Array>();
     for (const name of SCRIPTS) {
@@ -72,6 +82,7 @@ export async function buildDemoSite(options: DemoSiteOptions): Promise<void> {
     const version = await hash([...page.values()]);
     page.set("service_worker.js", `const SITE_VERSION="${version}";${page.get("service_worker.js")}`);
     for (const [name, content] of page) await folder.write(name, content);
+    await folder.write("README.md", README);
   });
 }
 
@@ -115,20 +126,21 @@ async function copyModel(
 
 /** Eight bits for WebAssembly, four for WebGPU; both checked against the engine. */
 async function exportEmbedded(folder: FolderWriter, options: DemoSiteOptions): Promise<SiteModel> {
-  const { gpu, images, onProgress } = options;
-  const parent = `${folder.path}/models`;
+  const { images, onProgress } = options;
+  const outputDir = `${folder.path}/export`;
   const target = "models/embedded/";
   const [exported] = await exportOnnx({
     model: EMBEDDED_CAPTIONER,
-    outputDir: parent,
+    outputDir,
     layouts: ["web-llava"],
     dtypes: ["q8", "q4"],
     images,
     minAgreement: 0.9,
-    gpu,
     onProgress,
   });
+  await makeFolder(`${folder.path}/models`);
   await Deno.rename(exported!.path, `${folder.path}/${target}`);
+  await Deno.remove(outputDir, { recursive: true });
   const config = await openConfig(await openFileFolder(`${folder.path}/${target}`));
   const files = PROVIDERS.flatMap((provider) => onnxFolderFiles(config, provider).files);
   const version = await hashFiles(folder, files.map((file) => target + file));

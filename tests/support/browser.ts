@@ -6,7 +6,6 @@ import { buildDemoSite } from "../../lib/host/demo_site.ts";
 import { stat } from "../../lib/host/files.ts";
 import { serveFolder } from "../../lib/host/static_server.ts";
 import { HUB_ORIGINS } from "../../lib/serve/demo_site.ts";
-import { testGpu } from "./gpu.ts";
 
 export type { Browser, BrowserContext, Page };
 
@@ -52,7 +51,6 @@ export async function buildDemo(): Promise<string> {
     outputDir: path,
     models: [],
     origins: HUB_ORIGINS,
-    gpu: await testGpu(),
     images: [],
     onProgress: () => {},
   });
