@@ -4,10 +4,8 @@
  * @module
  */
 
+import { SITE_SAMPLES } from "../lib/serve/demo_site.ts";
 import { create, element } from "./dom.ts";
-
-/** Drawings of the embedded captioner's kind that come with the page. */
-export const SAMPLES = ["0000.png", "0001.png", "0002.png", "0003.png"] as const;
 
 /** Gives every picture to `take`. */
 export function takePictures(take: (files: readonly File[]) => void): void {
@@ -27,7 +25,9 @@ export function takePictures(take: (files: readonly File[]) => void): void {
     if (takeAll(event.clipboardData?.files)) event.preventDefault();
   });
   takeDropped(takeAll);
-  element("samples", HTMLDivElement).append(...SAMPLES.map((name, i) => sampleButton(name, { i, take })));
+  element("samples", HTMLDivElement).append(
+    ...SITE_SAMPLES.map((name, i) => sampleButton(name, { i, take })),
+  );
 }
 
 /** The whole page takes what is dropped: what misses the zone would replace the page. */

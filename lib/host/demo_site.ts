@@ -11,7 +11,7 @@ import { formatJson, type JsonObject } from "../format/json.ts";
 import { JsonConfig, openConfig } from "../format/json_config.ts";
 import type { OnnxProvider } from "../generate/onnxruntime.ts";
 import { onnxFolderFiles } from "../models/onnx_files.ts";
-import { contentSecurityPolicy, type Site, type SiteModel } from "../serve/demo_site.ts";
+import { contentSecurityPolicy, type Site, SITE_SAMPLES, type SiteModel } from "../serve/demo_site.ts";
 import { bundleScript } from "./bundle.ts";
 import { exportOnnx } from "./export_onnx.ts";
 import { type FolderWriter, makeFolder, openFileFolder, stat, writeFolderAtomically } from "./files.ts";
@@ -32,7 +32,6 @@ export interface DemoSiteOptions {
 }
 
 const SCRIPTS = ["page", "worker", "service_worker"] as const;
-const SAMPLE_COUNT = 4;
 /** WebAssembly of the two builds that lib/generate/onnxruntime.ts loads. */
 const WASM_FILES = {
   wasm: "ort-wasm-simd-threaded.wasm",
@@ -66,8 +65,7 @@ export async function buildDemoSite(options: DemoSiteOptions): Promise<void> {
     for (const name of ["style.css", "icon.svg"]) {
       page.set(name, await Deno.readFile(projectPath(`demo/${name}`)));
     }
-    for (let i = 0; i < SAMPLE_COUNT; i++) {
-      const name = `${String(i).padStart(4, "0")}.png`;
+    for (const name of SITE_SAMPLES) {
       page.set(`samples/${name}`, await Deno.readFile(projectPath(`data/sample/test/${name}`)));
     }
     const site: Site = {

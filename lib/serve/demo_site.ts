@@ -25,6 +25,9 @@ export interface Site {
   files: string[];
 }
 
+/** Drawings of the embedded captioner's kind that lie in `samples/`, from the embedded test pictures. */
+export const SITE_SAMPLES: readonly string[] = ["0000.png", "0001.png", "0002.png", "0003.png"];
+
 /** Origins of Hub files: its own, and those that it sends large files from. */
 export const HUB_ORIGINS: readonly string[] = [
   "https://huggingface.co",
