@@ -105,8 +105,7 @@ async function copyModel(
   const from = await stat(`${path}/config.json`) === undefined && await stat(inner) !== undefined
     ? inner
     : path;
-  const config = await openConfig(await openFileFolder(from));
-  const files = [...new Set(PROVIDERS.flatMap((provider) => onnxFolderFiles(config, provider).files))];
+  const files = await neededFiles(from);
   const title = path.replace(/[/\\]+$/, "").split(/[/\\]/).at(-1)!;
   const target = `models/${title.replace(/[^\w.-]/g, "_")}/`;
   if (await stat(`${folder.path}/${target}`) !== undefined) {
@@ -139,10 +138,15 @@ async function exportEmbedded(folder: FolderWriter, options: DemoSiteOptions): P
   await makeFolder(`${folder.path}/models`);
   await Deno.rename(exported!.path, `${folder.path}/${target}`);
   await Deno.remove(outputDir, { recursive: true });
-  const config = await openConfig(await openFileFolder(`${folder.path}/${target}`));
-  const files = PROVIDERS.flatMap((provider) => onnxFolderFiles(config, provider).files);
+  const files = await neededFiles(`${folder.path}/${target}`);
   const version = await hashFiles(folder, files.map((file) => target + file));
   return { title: "Embedded captioner (drawn scenes)", path: target, version };
+}
+
+/** Files of an exported folder that one device or the other needs. */
+async function neededFiles(path: string): Promise<string[]> {
+  const config = await openConfig(await openFileFolder(path));
+  return [...new Set(PROVIDERS.flatMap((provider) => onnxFolderFiles(config, provider).files))];
 }
 
 async function hashFiles(folder: FolderWriter, paths: readonly string[]): Promise<string> {

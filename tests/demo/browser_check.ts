@@ -7,9 +7,11 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { bundleScript } from "../../lib/host/bundle.ts";
 import { Captioner } from "../../lib/host/captioner.ts";
+import { buildDemoSite } from "../../lib/host/demo_site.ts";
 import { decodeImage } from "../../lib/host/decode.ts";
 import { projectPath } from "../../lib/host/model_folders.ts";
 import { sharp } from "../../lib/host/sharp.ts";
+import type { SiteModel } from "../../lib/serve/demo_site.ts";
 import {
   accessibilityFaults,
   type Browser,
@@ -291,6 +293,51 @@ browserTest(
     });
   },
 );
+
+browserTest(
+  "own captioners come first in the site, which is the same for the same files and replaces nothing foreign",
+  async () => {
+    const folder = await Deno.makeTempDir();
+    const build = (models: string[], outputDir = `${folder}/site`) =>
+      buildDemoSite({ outputDir, models, origins: [], images: [], onProgress: () => {} });
+    const embedded = `${root}/apps/captioner/models/embedded`;
+    try {
+      await Deno.mkdir(`${folder}/my export`);
+      await copyFolder(embedded, `${folder}/my export/web-llava`);
+      await build([`${folder}/my export/`]);
+      const read = (name: string) => Deno.readTextFile(`${folder}/site/${name}`);
+      const before = [await read("site.json"), await read("service_worker.js")];
+      const { models } = JSON.parse(before[0]!);
+      assert.deepEqual(models.map(({ title, path }: SiteModel) => [title, path]), [
+        ["my export", "models/my_export/"],
+        ["Embedded captioner (drawn scenes)", "models/embedded/"],
+      ]);
+      assert.equal(models[0].version, models[1].version);
+      assert.doesNotMatch((await read("index.html")) + (await read("style.css")), /(src|href)="\/|url\(\//);
+      assert.match(await read("index.html"), /connect-src 'self';/);
+      await build([`${folder}/my export`]);
+      assert.deepEqual([await read("site.json"), await read("service_worker.js")], before);
+
+      await assert.rejects(build([embedded, `${embedded}/`]), /two models are called "embedded"/);
+      await assert.rejects(build([], `${folder}/my export`), /a folder of other origin is there/);
+      await Deno.remove(`${folder}/my export/web-llava/tokenizer.json`);
+      await assert.rejects(build([`${folder}/my export`]), /it has no "tokenizer.json"; export it again/);
+      assert.deepEqual([await read("site.json"), await read("service_worker.js")], before);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+);
+
+/** Copies files and folders. */
+async function copyFolder(from: string, to: string): Promise<void> {
+  await Deno.mkdir(to);
+  for await (const { name, isDirectory } of Deno.readDir(from)) {
+    await (isDirectory
+      ? copyFolder(`${from}/${name}`, `${to}/${name}`)
+      : Deno.copyFile(`${from}/${name}`, `${to}/${name}`));
+  }
+}
 
 browserTest(
   "pixels are those that the engine decodes: PNG, JPEG turned by EXIF, colour profile ignored",
