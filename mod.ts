@@ -21,8 +21,11 @@ export {
   type CaptionOptions,
   type PreparedImage,
 } from "./lib/host/captioner.ts";
-export { ImageCaptioner } from "./lib/host/caption_images.ts";
-export { OnnxCaptioner, type OnnxCaptionerOptions } from "./lib/host/onnx_captioner.ts";
+export { ImageCaptioner } from "./lib/generate/caption_images.ts";
+export { OnnxCaptioner, type OnnxCaptionerOptions } from "./lib/generate/onnx_captioner.ts";
+export { loadOnnxCaptioner } from "./lib/host/runtimes.ts";
+export type { ByteSource, FileFolder } from "./lib/format/byte_source.ts";
+export type { ImageDecoder, RgbImage } from "./lib/image/decode.ts";
 export type { OnnxProvider } from "./lib/generate/onnxruntime.ts";
 export type { OnnxDtype } from "./lib/models/onnx_layouts.ts";
 export { DeviceError, type Gpu, NoAdapterError, openGpu, type OpenGpuOptions } from "./lib/gpu/device.ts";

@@ -61,10 +61,10 @@ interface ModuleGraph {
 
 let graph: Import[] | undefined;
 
-/** All imports of mod.ts, the tasks, the benchmarks and every file of lib, from one call of `deno info`. */
+/** All imports of mod.ts, the tasks, the demo, the benchmarks and every file of lib, from one call of `deno info`. */
 function importGraph(): Import[] {
   if (graph !== undefined) return graph;
-  const roots = [...filesBelow("lib", ".ts"), ...filesBelow("tasks", ".ts"), ...filesBelow("bench", ".ts")];
+  const roots = ["lib", "tasks", "demo", "bench"].flatMap((folder) => filesBelow(folder, ".ts"));
   if (filesBelow("").includes("mod.ts")) roots.push("mod.ts");
   const entry = Deno.makeTempFileSync({ suffix: ".ts" });
   try {
@@ -180,16 +180,30 @@ function withoutComments(code: string): string {
 }
 
 Deno.test("only host and tasks touch Deno and node", () => {
-  const faults = filesBelow("lib", ".ts").filter((path) => roomOf(path) !== "host").filter((path) =>
+  const portable = [
+    ...filesBelow("lib", ".ts").filter((path) => roomOf(path) !== "host"),
+    ...filesBelow("demo", ".ts"),
+  ];
+  const faults = portable.filter((path) =>
     /\bDeno\b|["']node:|\bprocess\./.test(withoutComments(read(path)))
   );
   assert.deepEqual(faults, []);
   assert.deepEqual(
     importGraph().filter(({ from, to }) =>
-      from.startsWith("lib/") && to.startsWith("node:") && roomOf(from) !== "host"
+      /^(lib|demo)\//.test(from) && to.startsWith("node:") && roomOf(from) !== "host"
     ),
     [],
   );
+});
+
+Deno.test("only the demo touches a page, and host stays out of it", () => {
+  const faults = filesBelow("lib", ".ts").filter((path) =>
+    /\b(document|localStorage|sessionStorage)\.\w/.test(withoutComments(read(path)))
+  );
+  assert.deepEqual(faults, []);
+  const imports = importGraph().filter(({ from }) => from.startsWith("demo/"));
+  assert.deepEqual(imports.filter(({ to }) => !/^(demo|lib)\//.test(to) || roomOf(to) === "host"), []);
+  assert.ok(imports.length > 10);
 });
 
 /** The parts of a kernel's header, in their order; the formula before them has no title. */
@@ -272,8 +286,8 @@ Deno.test("there is no drawer for what has no name", () => {
 });
 
 Deno.test("files, folders and imports are named in snake_case", () => {
-  const code = [...filesBelow("lib"), ...filesBelow("tasks"), ...filesBelow("kernels")];
-  assert.deepEqual(code.filter((path) => !/^[a-z0-9_/]+\.(ts|wgsl|html)$/.test(path)), []);
+  const code = ["lib", "tasks", "kernels", "demo"].flatMap((folder) => filesBelow(folder));
+  assert.deepEqual(code.filter((path) => !/^[a-z0-9_/]+\.(ts|wgsl|html|css|svg)$/.test(path)), []);
 });
 
 Deno.test("no path of one machine is written down", () => {

@@ -6,6 +6,7 @@
  */
 
 import { quote, suggest } from "../base/errors.ts";
+import { type FileFolder, readText } from "./byte_source.ts";
 import { describeJson, isJsonObject, type JsonObject, type JsonValue, parseJsonObject } from "./json.ts";
 
 /**
@@ -165,4 +166,15 @@ export class JsonConfig {
         (near === undefined ? "" : `; there is a ${quote(this.#path + near)}`),
     );
   }
+}
+
+/** Opens a folder's `config.json`, or another one. @throws {RangeError} when there is none */
+export async function openConfig(folder: FileFolder, name = "config.json"): Promise<JsonConfig> {
+  const file = await folder.open(name);
+  if (file === undefined) {
+    throw new RangeError(
+      `Cannot load "${folder.name}": it has no "${name}"; name the folder of one model or run`,
+    );
+  }
+  return JsonConfig.parse(await readText(file), file.name);
 }

@@ -19,14 +19,22 @@ export interface OnnxRuntime {
   env: typeof Env;
 }
 
-/** Loads the package's build for a provider. */
-export async function openOnnxRuntime(provider: OnnxProvider): Promise<OnnxRuntime> {
+/**
+ * Loads the package's build for a provider.
+ *
+ * @param options.wasmBinary its WebAssembly, for a page that keeps it; else it is looked for beside the script
+ */
+export async function openOnnxRuntime(
+  provider: OnnxProvider,
+  { wasmBinary }: { wasmBinary?: Uint8Array } = {},
+): Promise<OnnxRuntime> {
   const { InferenceSession, Tensor, env } = provider === "wasm"
     ? await import("onnxruntime-web/wasm")
     : await import("onnxruntime-web/webgpu");
   env.logLevel = "error";
   // One thread: more need shared memory, which pages get with special headers only.
   env.wasm.numThreads = 1;
+  if (wasmBinary !== undefined) env.wasm.wasmBinary = wasmBinary as Uint8Array<ArrayBuffer>;
   return { provider, InferenceSession, Tensor, env };
 }
 

@@ -26,6 +26,8 @@ export interface SearchOptions {
   lengthPenalty?: number;
   /** Seed of sampling. @default {42} */
   seed?: number;
+  /** Told after every token the ids of the likeliest unfinished caption of each image, as long as it has one. */
+  onStep?(captions: readonly (readonly number[])[]): void;
 }
 
 /** One image's next tokens, whatever the method. */
@@ -81,6 +83,7 @@ export async function searchCaptions(
         sequences[row] = [...previous[from]!, token];
       }
     }
+    options.onStep?.(searches.map((_, b) => sequences[b * numBeams]!));
     const live = searches.map((search) => !search.done);
     if (!live.includes(true)) break;
     scores = await stepper.step({ tokens, parents, live });

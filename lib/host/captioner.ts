@@ -4,6 +4,12 @@
  * @module
  */
 
+import {
+  type CaptionOptions,
+  type CaptionParts,
+  ImageCaptioner,
+  searchSize,
+} from "../generate/caption_images.ts";
 import { CaptionGenerator } from "../generate/generator.ts";
 import type { Stepper } from "../generate/stepper.ts";
 import { type Gpu, openGpu } from "../gpu/device.ts";
@@ -18,11 +24,11 @@ import {
   openVisionConfig,
   type VisionModel,
 } from "../models/load.ts";
+import { parseProcessor, parseTokenizer, readModelText } from "../models/model_texts.ts";
 import { FrozenWeights } from "../nn/weights.ts";
-import { type CaptionOptions, type CaptionParts, ImageCaptioner, searchSize } from "./caption_images.ts";
+import { decodeImage } from "./decode.ts";
 import { EMBEDDED_ENCODER, openModelFolder, resolveModelFolder } from "./model_folders.ts";
 import { openFileFolder } from "./files.ts";
-import { parseProcessor, parseTokenizer, readModelText } from "./model_texts.ts";
 import { prepareDriverEnvironment } from "./quiet_driver.ts";
 
 /** Options of {@linkcode Captioner.load}. */
@@ -31,7 +37,7 @@ export interface CaptionerLoadOptions {
   gpu?: Gpu;
 }
 
-export type { Caption, CaptionOptions, PreparedImage } from "./caption_images.ts";
+export type { Caption, CaptionOptions, PreparedImage } from "../generate/caption_images.ts";
 
 /** Batch shapes kept ready: each has a key/value cache of its own. */
 const MAX_GENERATORS = 4;
@@ -89,6 +95,7 @@ export class Captioner extends ImageCaptioner {
         vision,
         decoder,
         trainable: new FrozenWeights(folder.name, trainable),
+        decode: decodeImage,
         tokenizer,
         processor,
         image: { channels: config.vision.channels, size: config.vision.imageSize },

@@ -5,9 +5,9 @@
  */
 
 import { describeError, UserError } from "../base/errors.ts";
+import type { Caption, CaptionOptions, ImageCaptioner } from "../generate/caption_images.ts";
 import { ONNX_DTYPES, type OnnxDtype } from "../models/onnx_layouts.ts";
 import { createCommand, EXIT_CODES, Option, parseInteger, parseNumber, runTask } from "./arguments.ts";
-import type { Caption, CaptionOptions, ImageCaptioner } from "./caption_images.ts";
 import { readBounded } from "./file_source.ts";
 import { expandImages } from "./image_paths.ts";
 import { MAX_IMAGE_BYTES } from "./image_worker.ts";

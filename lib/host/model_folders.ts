@@ -20,9 +20,8 @@ import { openHubRepo } from "./hub_repo.ts";
 export const EMBEDDED_PREFIX = "embedded:";
 const EMBEDDED = ["siglip", "llama", "captioner"] as const;
 
-/** Default encoder and decoder of the embedded pipeline. */
-export const EMBEDDED_ENCODER = "embedded:siglip";
-/** See {@linkcode EMBEDDED_ENCODER}. */
+export { EMBEDDED_ENCODER } from "../models/presets.ts";
+/** Default decoder of the embedded pipeline. */
 export const EMBEDDED_DECODER = "embedded:llama";
 /** The captioner that comes with the project. */
 export const EMBEDDED_CAPTIONER = "embedded:captioner";

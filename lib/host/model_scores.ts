@@ -20,7 +20,7 @@ import { decodeImage } from "./decode.ts";
 import { readBounded } from "./file_source.ts";
 import { MAX_IMAGE_BYTES } from "./image_worker.ts";
 import { EMBEDDED_DECODER, EMBEDDED_ENCODER, openModelFolder } from "./model_folders.ts";
-import { readModelText } from "./model_texts.ts";
+import { readModelText } from "../models/model_texts.ts";
 import { startProgress } from "./progress.ts";
 
 /** Scores of each row by name. */

@@ -5,6 +5,7 @@
  */
 
 import { comparePairs, type Parity } from "../export/onnx/parity.ts";
+import { OnnxFolderSessions } from "../generate/onnx_sessions.ts";
 import { OnnxStepper } from "../generate/onnx_stepper.ts";
 import { openOnnxRuntime } from "../generate/onnxruntime.ts";
 import { scoreCaptions, searchCaptions } from "../generate/search.ts";
@@ -15,7 +16,7 @@ import type { OnnxDtype, OnnxLayout } from "../models/onnx_layouts.ts";
 import { loadTokenizer } from "../text/tokenizer.ts";
 import { Captioner } from "./captioner.ts";
 import { decodeImage } from "./decode.ts";
-import { OnnxFolderSessions } from "./onnx_sessions.ts";
+import { openFileFolder } from "./files.ts";
 
 /** An image as the encoder takes it, and the engine's greedy caption of it. */
 export interface ReferenceCaption {
@@ -56,7 +57,10 @@ export interface ProveOnnxOptions {
 export async function proveOnnx(options: ProveOnnxOptions): Promise<Parity> {
   const { layout, captioner: { config, settings, texts }, references } = options;
   const runtime = await openOnnxRuntime("wasm");
-  const sessions = await OnnxFolderSessions.find(runtime, { ...options, oneStage: true });
+  const sessions = await OnnxFolderSessions.find(runtime, await openFileFolder(options.path), {
+    ...options,
+    oneStage: true,
+  });
   try {
     const stepper = new OnnxStepper(runtime, {
       layout,

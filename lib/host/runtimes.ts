@@ -5,13 +5,14 @@
  */
 
 import { UserError } from "../base/errors.ts";
+import type { ImageCaptioner } from "../generate/caption_images.ts";
+import { OnnxCaptioner, type OnnxCaptionerOptions } from "../generate/onnx_captioner.ts";
 import { NoAdapterError, openGpu } from "../gpu/device.ts";
 import { openConfig } from "../models/model_source.ts";
 import { isOnnxFolder, type OnnxDtype } from "../models/onnx_layouts.ts";
-import type { ImageCaptioner } from "./caption_images.ts";
 import { Captioner } from "./captioner.ts";
-import { openModelFolder, resolveModelFolder } from "./model_folders.ts";
-import { OnnxCaptioner } from "./onnx_captioner.ts";
+import { openModelFolder } from "./model_folders.ts";
+import { decodeImage } from "./decode.ts";
 import { prepareDriverEnvironment } from "./quiet_driver.ts";
 
 /** What can be asked for. */
@@ -57,11 +58,25 @@ export async function loadCaptioner(
     );
   }
   const choice = runtime === "auto" ? await chooseProvider() : { runtime, reason: "" };
-  const captioner = await OnnxCaptioner.load(await resolveModelFolder(model), {
+  const captioner = await loadOnnxCaptioner(model, {
     provider: choice.runtime === "onnx-wasm" ? "wasm" : "webgpu",
     ...(dtype === undefined ? {} : { dtype }),
   });
   return { captioner, ...choice };
+}
+
+/**
+ * Loads a folder of `deno task export` for onnxruntime.
+ *
+ * @param model folder or Hub id
+ * @throws {RangeError | SyntaxError | TypeError | UserError} when a file is missing or damaged, or the precision was not exported
+ */
+export async function loadOnnxCaptioner(
+  model: string,
+  options: Omit<OnnxCaptionerOptions, "decode" | "wasmBinary">,
+): Promise<OnnxCaptioner> {
+  if (options.provider === "webgpu") prepareDriverEnvironment();
+  return await OnnxCaptioner.load(await openModelFolder(model), { ...options, decode: decodeImage });
 }
 
 async function chooseProvider(): Promise<Omit<LoadedCaptioner, "captioner">> {

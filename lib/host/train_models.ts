@@ -34,7 +34,7 @@ import { openFileFolder } from "./files.ts";
 import { hashedDecoder, hashedEncoder, hashModels } from "./hash_models.ts";
 import { hashOf, hashValues } from "./hashes.ts";
 import { resolveModelFolder } from "./model_folders.ts";
-import { parseProcessor, parseTokenizer, readModelText } from "./model_texts.ts";
+import { parseProcessor, parseTokenizer, readModelText } from "../models/model_texts.ts";
 
 /** LoRA as asked for; without targets it adapts what is usual for the decoder's family. */
 export type LoraOptions = Omit<LoraConfig, "targetModules"> & { targetModules?: readonly string[] };

@@ -4,13 +4,15 @@
  * @module
  */
 
-import { type FileFolder, readText } from "../format/byte_source.ts";
+import type { FileFolder } from "../format/byte_source.ts";
 import { openCheckpoint } from "../format/checkpoint.ts";
-import { JsonConfig } from "../format/json_config.ts";
+import { type JsonConfig, openConfig } from "../format/json_config.ts";
 import type { TensorSource } from "../format/safetensors.ts";
 import { renameTensors } from "../format/tensor_view.ts";
 import { MERGED_LAYOUTS, mergedDecoderName, mergedEncoderName } from "./merged_captioner.ts";
 import { PYTHON_MODEL_TYPE, pythonDecoderName, pythonEncoderName } from "./python_captioner.ts";
+
+export { openConfig };
 
 /** A base model: what it is, and its tensors, read when asked for. */
 export interface ModelSource {
@@ -44,17 +46,6 @@ const COMPOSITES: Record<string, Composite> = {
     }]),
   ),
 };
-
-/** Opens a folder's `config.json`, or another one. @throws {RangeError} when there is none */
-export async function openConfig(folder: FileFolder, name = "config.json"): Promise<JsonConfig> {
-  const file = await folder.open(name);
-  if (file === undefined) {
-    throw new RangeError(
-      `Cannot load "${folder.name}": it has no "${name}"; name the folder of one model or run`,
-    );
-  }
-  return JsonConfig.parse(await readText(file), file.name);
-}
 
 /** The configuration of a folder's encoder or decoder. */
 export async function openPartConfig(folder: FileFolder, part: keyof Composite): Promise<JsonConfig> {

@@ -126,11 +126,6 @@ export function parseOnnxFolder(json: JsonConfig): OnnxFolderConfig {
   };
 }
 
-/** Key of the encoder's configuration in a layout's `config.json`. */
-export function encoderKey(layout: OnnxLayout): string {
-  return layout === "web-pipeline" ? "encoder" : "vision_config";
-}
-
 /** Precisions by how well they suit a device: eight bits run fastest on a processor, four on a GPU. */
 const PREFERRED = {
   wasm: ["q8", "fp32", "q4", "fp16"],

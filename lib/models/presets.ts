@@ -9,6 +9,9 @@
 
 import type { JsonObject } from "../format/json.ts";
 
+/** Default encoder of the embedded pipeline, made for drawn scenes. */
+export const EMBEDDED_ENCODER = "embedded:siglip";
+
 /** A published model. */
 export interface KnownModel {
   /** On the Hub. */

@@ -6,7 +6,7 @@
 
 import { describeError } from "../base/errors.ts";
 import { Batcher, QueueFullError } from "./batcher.ts";
-import type { RequestOptions } from "./caption_options.ts";
+import type { RequestOptions } from "../models/caption_options.ts";
 import { openApi } from "./open_api.ts";
 import page from "./page.html" with { type: "text" };
 import { Counter, formatPrometheus, Gauge, Histogram } from "./prometheus.ts";

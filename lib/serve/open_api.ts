@@ -5,7 +5,7 @@
  */
 
 import type { JsonObject, JsonValue } from "../format/json.ts";
-import { OPTION_FIELDS } from "./caption_options.ts";
+import { OPTION_FIELDS } from "../models/caption_options.ts";
 
 const reference = (name: string): JsonObject => ({ $ref: `#/components/schemas/${name}` });
 const answer = (description: string, schema: JsonObject, type = "application/json"): JsonObject => ({

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { readRequestOptions, type RequestOptions } from "./caption_options.ts";
+import { readRequestOptions, type RequestOptions } from "../models/caption_options.ts";
 
 /** What went wrong with a request, as HTTP says it. */
 export class HttpError extends Error {

@@ -18,6 +18,24 @@ Deno.test("the embedded captioner captions alone as in a batch, and greedily as 
   assert.ok(greedy.logProb <= together[0]!.logProb + 1 || greedy.caption === together[0]!.caption);
 });
 
+Deno.test("captions are told while they grow, and what the other beams found comes with them", async () => {
+  using captioner = await Captioner.load("embedded:captioner", { gpu: await testGpu() });
+  const told: string[] = [];
+  const bytes = await image("0000.png");
+  const greedy = await captioner.caption(bytes, { numBeams: 1, onText: ([text]) => told.push(text!) });
+  assert.equal(told.length, greedy.tokens);
+  for (const [i, text] of told.entries()) {
+    assert.ok(greedy.caption.startsWith(text), text);
+    assert.ok(text.startsWith(told[i - 1] ?? ""));
+  }
+  assert.equal(told.at(-1), greedy.caption);
+  assert.deepEqual(greedy.others, []);
+  const { caption, logProb, others } = await captioner.caption(bytes, { numBeams: 3 });
+  assert.equal(others.length, 2);
+  assert.equal(new Set([caption, ...others.map((other) => other.caption)]).size, 3);
+  assert.ok(others.every((other) => other.logProb < logProb));
+});
+
 Deno.test("a drawing is not called a photograph, and noise is", async () => {
   using captioner = await Captioner.load("embedded:captioner", { gpu: await testGpu() });
   const drawn = await captioner.caption(await image("0000.png"));

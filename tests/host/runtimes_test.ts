@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { Captioner } from "../../lib/host/captioner.ts";
 import { exportOnnx } from "../../lib/host/export_onnx.ts";
 import { projectPath } from "../../lib/host/model_folders.ts";
-import { OnnxCaptioner } from "../../lib/host/onnx_captioner.ts";
-import { loadCaptioner } from "../../lib/host/runtimes.ts";
+import { loadCaptioner, loadOnnxCaptioner } from "../../lib/host/runtimes.ts";
+import type { OnnxCaptioner } from "../../lib/generate/onnx_captioner.ts";
 import type { OnnxLayout } from "../../lib/models/onnx_layouts.ts";
 import { testGpu } from "../support/gpu.ts";
 
@@ -36,7 +36,7 @@ for (const layout of ["parts", "web-llava", "web-pipeline"] as const) {
     using engine = await Captioner.load("embedded:captioner", { gpu: await testGpu() });
     const want = await engine.captionAll(await images());
     await withExported(layout, async (path) => {
-      using exported = await OnnxCaptioner.load(path, { provider: "wasm", dtype: "fp32" });
+      using exported = await loadOnnxCaptioner(path, { provider: "wasm", dtype: "fp32" });
       assert.equal(exported.maxLength, engine.maxLength);
       const got = await exported.captionAll(await images());
       assert.deepEqual(got.map(({ ids }) => ids), want.map(({ ids }) => ids));
@@ -73,9 +73,9 @@ Deno.test("a runtime that does not fit the folder is refused with what would", a
     assert.equal((captioner as OnnxCaptioner).dtype, "q8");
     captioner[Symbol.dispose]();
     await Deno.remove(`${path}/onnx/encoder_model.onnx`);
-    await assert.rejects(OnnxCaptioner.load(path, { provider: "wasm", dtype: "fp32" }), {
+    await assert.rejects(loadOnnxCaptioner(path, { provider: "wasm", dtype: "fp32" }), {
       name: "UserError",
-      message: /encoder_model\.onnx" does not exist/,
+      message: /it has no "onnx\/encoder_model\.onnx"/,
     });
   });
 });

@@ -8,8 +8,8 @@ import { describeError, UserError } from "../base/errors.ts";
 import { type FileFolder, readText } from "../format/byte_source.ts";
 import { parseJsonObject } from "../format/json.ts";
 import { outputSize, parseProcessorConfig, type ProcessorConfig } from "../image/processor.ts";
-import type { DecoderConfig } from "../models/decoder.ts";
-import type { VisionConfig } from "../models/vision.ts";
+import type { DecoderConfig } from "./decoder.ts";
+import type { VisionConfig } from "./vision.ts";
 import { type CaptionTokenizer, loadTokenizer } from "../text/tokenizer.ts";
 
 /** Files of a tokenizer and of an image processor. */
@@ -62,7 +62,10 @@ export function parseTokenizer(
  * @throws {SyntaxError} If the file is not JSON
  * @throws {UserError} If it is no image processor's, or gives pictures of another size than the encoder takes
  */
-export function parseProcessor(file: ModelText, { imageSize }: VisionConfig): ProcessorConfig {
+export function parseProcessor(
+  file: ModelText,
+  { imageSize }: Pick<VisionConfig, "imageSize">,
+): ProcessorConfig {
   const fields = parse(file);
   const processor = blame(file, () => parseProcessorConfig(fields));
   const size = outputSize(processor);

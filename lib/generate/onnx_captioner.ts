@@ -4,32 +4,40 @@
  * @module
  */
 
-import { OnnxStepper } from "../generate/onnx_stepper.ts";
-import type { Stepper } from "../generate/stepper.ts";
-import { type OnnxProvider, type OnnxRuntime, openOnnxRuntime } from "../generate/onnxruntime.ts";
-import { openConfig } from "../models/model_source.ts";
+import type { FileFolder } from "../format/byte_source.ts";
+import { openConfig } from "../format/json_config.ts";
+import type { ImageDecoder } from "../image/decode.ts";
 import {
   defaultDtype,
-  encoderKey,
+  onnxComponents,
   type OnnxDtype,
   type OnnxLayout,
   parseOnnxFolder,
 } from "../models/onnx_layouts.ts";
-import { parseVision } from "../models/vision.ts";
+import { parseProcessor, readModelText } from "../models/model_texts.ts";
+import { EMBEDDED_ENCODER } from "../models/presets.ts";
 import { loadTokenizer } from "../text/tokenizer.ts";
 import { type CaptionOptions, type CaptionParts, ImageCaptioner, searchSize } from "./caption_images.ts";
-import { openFileFolder } from "./files.ts";
-import { EMBEDDED_ENCODER } from "./model_folders.ts";
-import { parseProcessor, readModelText } from "./model_texts.ts";
 import { OnnxFolderSessions } from "./onnx_sessions.ts";
-import { prepareDriverEnvironment } from "./quiet_driver.ts";
+import { OnnxStepper } from "./onnx_stepper.ts";
+import {
+  type InferenceSession,
+  type OnnxProvider,
+  type OnnxRuntime,
+  openOnnxRuntime,
+} from "./onnxruntime.ts";
+import type { Stepper } from "./stepper.ts";
 
 /** Options of {@linkcode OnnxCaptioner.load}. */
 export interface OnnxCaptionerOptions {
   /** Where graphs run. */
   provider: OnnxProvider;
+  /** Reads the files of images. */
+  decode: ImageDecoder;
   /** Precision. @default {eight bits on wasm, four on WebGPU, else what there is} */
   dtype?: OnnxDtype;
+  /** onnxruntime's WebAssembly. @default {found beside its script} */
+  wasmBinary?: Uint8Array;
 }
 
 /** An exported captioner. */
@@ -58,33 +66,34 @@ export class OnnxCaptioner extends ImageCaptioner {
    *
    * @throws {RangeError | SyntaxError | TypeError | UserError} when a file is missing or damaged, or the precision was not exported
    */
-  static async load(path: string, options: OnnxCaptionerOptions): Promise<OnnxCaptioner> {
-    const folder = await openFileFolder(path);
+  static async load(folder: FileFolder, options: OnnxCaptionerOptions): Promise<OnnxCaptioner> {
     const config = await openConfig(folder);
     const { layout, dtypes, maxLength, encoder } = parseOnnxFolder(config);
     const dtype = options.dtype ?? defaultDtype(options.provider, dtypes);
     if (!dtypes.includes(dtype)) {
-      throw new RangeError(`Cannot run "${path}" in ${dtype}: it was exported in ${dtypes.join(", ")}`);
+      throw new RangeError(
+        `Cannot run "${folder.name}" in ${dtype}: it was exported in ${dtypes.join(", ")}`,
+      );
     }
-    const vision = parseVision(config.object(encoderKey(layout)));
-    const [tokenizer, tokenizerConfig] = [
+    const [tokenizer, tokenizerConfig, preprocessor] = [
       await readModelText(folder, "tokenizer.json"),
       await readModelText(folder, "tokenizer_config.json"),
+      await readModelText(folder, "preprocessor_config.json"),
     ];
-    const processor = parseProcessor(await readModelText(folder, "preprocessor_config.json"), vision);
-    if (options.provider === "webgpu") prepareDriverEnvironment();
-    const runtime = await openOnnxRuntime(options.provider);
-    const sessions = await OnnxFolderSessions.find(runtime, { path, layout, dtype });
+    const runtime = await openOnnxRuntime(options.provider, options);
+    const sessions = await OnnxFolderSessions.find(runtime, folder, { layout, dtype });
+    const image = imageOf(await sessions.get(onnxComponents(layout)[0]!));
     const ends = (await openConfig(folder, "generation_config.json")).fields["eos_token_id"];
     return new OnnxCaptioner(runtime, {
       layout,
       dtype,
       sessions,
       caption: {
+        decode: options.decode,
         // Not held against the decoder's vocabulary: an image token may lie behind it.
         tokenizer: loadTokenizer(JSON.parse(tokenizer.text), JSON.parse(tokenizerConfig.text)),
-        processor,
-        image: { channels: vision.channels, size: vision.imageSize },
+        processor: parseProcessor(preprocessor, { imageSize: image.size }),
+        image,
         eosIds: [ends].flat() as number[],
         maxLength,
         drawnOnly: encoder === EMBEDDED_ENCODER,
@@ -112,4 +121,14 @@ export class OnnxCaptioner extends ImageCaptioner {
   override [Symbol.dispose](): void {
     void this.#sessions.release();
   }
+}
+
+/** What a layout's first graph takes: pixel_values [batch_size, channels, size, size]. */
+function imageOf({ inputMetadata }: InferenceSession): CaptionParts["image"] {
+  const input = inputMetadata.find(({ name }) => name === "pixel_values");
+  const [, channels, size] = input?.isTensor ? input.shape : [];
+  if (typeof channels !== "number" || typeof size !== "number") {
+    throw new TypeError("Cannot run the vision graph: it declares no size of pixel_values");
+  }
+  return { channels, size };
 }

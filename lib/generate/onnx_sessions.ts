@@ -1,12 +1,11 @@
 /**
- * The graphs of an exported folder, opened.
+ * The graphs of an exported folder, opened, wherever the folder is.
  *
  * @module
  */
 
 import { UserError } from "../base/errors.ts";
-import type { OnnxSessions } from "../generate/onnx_stepper.ts";
-import { type InferenceSession, type OnnxRuntime, openOnnxSession } from "../generate/onnxruntime.ts";
+import { type ByteSource, type FileFolder, readExactly } from "../format/byte_source.ts";
 import {
   type OnnxComponent,
   onnxComponents,
@@ -15,19 +14,24 @@ import {
   onnxPath,
   onnxStage,
 } from "../models/onnx_layouts.ts";
-import { stat } from "./files.ts";
-import { formatBytes } from "./terminal.ts";
+import type { OnnxSessions } from "./onnx_stepper.ts";
+import { type InferenceSession, type OnnxRuntime, openOnnxSession } from "./onnxruntime.ts";
 
 /** Largest graph that WebAssembly opens, weights included. */
 const MAX_GRAPH_BYTES = 3e9;
 
 /** Which graphs. */
 export interface OnnxFolderOptions {
-  path: string;
   layout: OnnxLayout;
   dtype: OnnxDtype;
   /** Closes graphs that are not needed together with the one asked for: slower, but large captioners fit. @default {false} */
   oneStage?: boolean;
+}
+
+/** A file, and what a graph calls it. */
+interface ComponentFile {
+  name: string;
+  source: ByteSource;
 }
 
 /** A layout's graphs, opened when they are needed. */
@@ -35,13 +39,13 @@ export class OnnxFolderSessions implements OnnxSessions {
   readonly #runtime: OnnxRuntime;
   readonly #options: OnnxFolderOptions;
   /** A component's files: its graph first, then the weights beside it. */
-  readonly #files: ReadonlyMap<OnnxComponent, readonly string[]>;
+  readonly #files: ReadonlyMap<OnnxComponent, readonly ComponentFile[]>;
   readonly #open = new Map<OnnxComponent, InferenceSession>();
 
   private constructor(
     runtime: OnnxRuntime,
     options: OnnxFolderOptions,
-    files: ReadonlyMap<OnnxComponent, readonly string[]>,
+    files: ReadonlyMap<OnnxComponent, readonly ComponentFile[]>,
   ) {
     this.#runtime = runtime;
     this.#options = options;
@@ -53,28 +57,34 @@ export class OnnxFolderSessions implements OnnxSessions {
    *
    * @throws {UserError} when a file is missing, or too large for WebAssembly
    */
-  static async find(runtime: OnnxRuntime, options: OnnxFolderOptions): Promise<OnnxFolderSessions> {
-    const { path, layout, dtype } = options;
-    const files = new Map<OnnxComponent, readonly string[]>();
+  static async find(
+    runtime: OnnxRuntime,
+    folder: FileFolder,
+    options: OnnxFolderOptions,
+  ): Promise<OnnxFolderSessions> {
+    const { layout, dtype } = options;
+    const files = new Map<OnnxComponent, readonly ComponentFile[]>();
     for (const component of onnxComponents(layout)) {
-      const graph = `${path}/${onnxPath(layout, component, dtype)}`;
-      const names: string[] = [];
+      const graph = onnxPath(layout, component, dtype);
+      const found: ComponentFile[] = [];
       let bytes = 0;
-      for (let name = graph;; name = `${graph}_data${names.length === 1 ? "" : `_${names.length - 1}`}`) {
-        const info = await stat(name);
-        if (info === undefined) break;
-        names.push(name);
-        bytes += info.size;
+      for (let path = graph;; path = `${graph}_data${found.length === 1 ? "" : `_${found.length - 1}`}`) {
+        const source = await folder.open(path);
+        if (source === undefined) break;
+        found.push({ name: path.slice(path.lastIndexOf("/") + 1), source });
+        bytes += source.size;
       }
-      if (names.length === 0) throw new UserError(`Cannot run "${path}": "${graph}" does not exist`);
+      if (found.length === 0) throw new UserError(`Cannot run "${folder.name}": it has no "${graph}"`);
       if (bytes > MAX_GRAPH_BYTES) {
         throw new UserError(
-          `Cannot run "${graph}": it has ${formatBytes(bytes)}, and WebAssembly opens graphs of ${
-            formatBytes(MAX_GRAPH_BYTES)
-          }; take fewer bits (--dtype), or export without the proof (--check 0)`,
+          `Cannot run "${folder.name}": "${graph}" has ${
+            (bytes / 1e9).toFixed(1)
+          } GB, and WebAssembly opens graphs of ${
+            MAX_GRAPH_BYTES / 1e9
+          } GB; take fewer bits (--dtype), or export without the proof (--check 0)`,
         );
       }
-      files.set(component, names);
+      files.set(component, found);
     }
     return new OnnxFolderSessions(runtime, options, files);
   }
@@ -90,8 +100,9 @@ export class OnnxFolderSessions implements OnnxSessions {
     }
     const [graph, ...beside] = this.#files.get(component)!;
     const weights = new Map<string, Uint8Array>();
-    for (const name of beside) weights.set(name.slice(name.lastIndexOf("/") + 1), await Deno.readFile(name));
-    const session = await openOnnxSession(this.#runtime, { graph: await Deno.readFile(graph!), weights });
+    for (const { name, source } of beside) weights.set(name, await readExactly(source, 0, source.size));
+    const bytes = await readExactly(graph!.source, 0, graph!.source.size);
+    const session = await openOnnxSession(this.#runtime, { graph: bytes, weights });
     this.#open.set(component, session);
     return session;
   }

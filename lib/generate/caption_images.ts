@@ -5,13 +5,13 @@
  */
 
 import { Turns } from "../base/turns.ts";
-import { searchCaptions } from "../generate/search.ts";
-import type { Stepper } from "../generate/stepper.ts";
+import type { ImageDecoder } from "../image/decode.ts";
 import { looksPhotographic } from "../image/photograph.ts";
 import { preprocess, type ProcessorConfig } from "../image/processor.ts";
-import { checkCaptionOptions } from "../serve/caption_options.ts";
+import { checkCaptionOptions } from "../models/caption_options.ts";
 import type { CaptionTokenizer } from "../text/tokenizer.ts";
-import { decodeImage } from "./decode.ts";
+import { searchCaptions } from "./search.ts";
+import type { Stepper } from "./stepper.ts";
 
 /** How captions are searched. */
 export interface CaptionOptions {
@@ -29,6 +29,8 @@ export interface CaptionOptions {
   seed?: number;
   /** Images in flight together, at most 256. @default {4} */
   batchSize?: number;
+  /** Told after every token how the likeliest caption of each image of a batch reads so far. */
+  onText?(texts: readonly string[]): void;
 }
 
 /** One image's caption. */
@@ -41,6 +43,8 @@ export interface Caption {
   tokens: number;
   /** Their ids. */
   ids: readonly number[];
+  /** What the other beams found, best first. */
+  others: readonly { caption: string; logProb: number }[];
   /** Share of the batch's time, in milliseconds. */
   timeMs: number;
   /** True when the model was made for drawn scenes and the image looks like a photograph. */
@@ -57,6 +61,8 @@ export interface PreparedImage {
 
 /** What a captioner needs besides what runs it. */
 export interface CaptionParts {
+  /** Reads the files of images. */
+  decode: ImageDecoder;
   tokenizer: CaptionTokenizer;
   processor: ProcessorConfig;
   /** Of what the encoder takes. */
@@ -134,8 +140,8 @@ export abstract class ImageCaptioner implements Disposable {
 
   /** Decodes one image and makes its pixel values, for {@linkcode captionPrepared}. Errors as {@linkcode caption} */
   async prepare(bytes: Uint8Array): Promise<PreparedImage> {
-    const { processor, image: { channels, size }, drawnOnly } = this.#parts;
-    const picture = await decodeImage(bytes);
+    const { decode, processor, image: { channels, size }, drawnOnly } = this.#parts;
+    const picture = await decode(bytes);
     const pixelValues = preprocess(picture, processor);
     if (pixelValues.length !== channels * size ** 2) {
       throw new RangeError(
@@ -169,17 +175,28 @@ export abstract class ImageCaptioner implements Disposable {
     options: CaptionOptions & { batchSize: number; startMs: number },
   ): Promise<Caption[]> {
     const { tokenizer, eosIds } = this.#parts;
+    const { onText, startMs, ...search } = options;
+    const spell = (ids: readonly number[]): string =>
+      tokenizer.decode(ids, { skipSpecialTokens: true }).trim();
     const size = batch[0]!.pixelValues.length;
     const all = new Float32Array(batch.length * size);
     for (const [i, { pixelValues }] of batch.entries()) all.set(pixelValues, i * size);
     const stepper = await this.stepperFor(options.batchSize, options);
-    const found = await searchCaptions(stepper, all, { ...options, eosIds, count: batch.length });
-    const timeMs = (performance.now() - options.startMs) / batch.length;
-    return found.map(([best], i) => ({
-      caption: tokenizer.decode(best!.ids, { skipSpecialTokens: true }).trim(),
+    const found = await searchCaptions(stepper, all, {
+      ...search,
+      eosIds,
+      count: batch.length,
+      // The bytes of a letter may be spread over tokens.
+      ...(onText &&
+        { onStep: (captions) => onText(captions.map((ids) => spell(ids).replace(/\uFFFD+$/, ""))) }),
+    });
+    const timeMs = (performance.now() - startMs) / batch.length;
+    return found.map(([best, ...others], i) => ({
+      caption: spell(best!.ids),
       logProb: best!.logProb,
       tokens: best!.ids.length,
       ids: best!.ids,
+      others: others.map(({ ids, logProb }) => ({ caption: spell(ids), logProb })),
       timeMs,
       outOfDomain: batch[i]!.outOfDomain,
     }));
