@@ -83,9 +83,10 @@ function apiOf(captioner: Captioner, options: ServeOptions): Api {
       maxLength: captioner.maxLength,
     },
     prepare: (bytes) => captioner.prepare(bytes),
-    caption: (images, search) =>
+    caption: (images, search, onText) =>
       captioner.captionPrepared(images, {
         ...search,
+        onText,
         // Few shapes, so that plans are recorded once: the next power of two.
         batchSize: Math.min(maxBatch, 2 ** Math.ceil(Math.log2(images.length))),
       }),

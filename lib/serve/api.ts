@@ -7,6 +7,7 @@
 import { describeError } from "../base/errors.ts";
 import { Batcher, QueueFullError } from "./batcher.ts";
 import type { RequestOptions } from "../models/caption_options.ts";
+import { eventStream } from "./events.ts";
 import { openApi } from "./open_api.ts";
 import page from "./page.html" with { type: "text" };
 import { Counter, formatPrometheus, Gauge, Histogram } from "./prometheus.ts";
@@ -47,8 +48,12 @@ export interface ApiOptions<Image> {
   model: ServedModel;
   /** Decodes and preprocesses one image; what it throws is the sender's fault. */
   prepare(bytes: Uint8Array): Promise<Image>;
-  /** Captions images of one kind of search together. */
-  caption(images: readonly Image[], options: RequestOptions): Promise<ServedCaption[]>;
+  /** Captions images of one kind of search together; `onTexts` is told how every caption reads so far. */
+  caption(
+    images: readonly Image[],
+    options: RequestOptions,
+    onTexts: (texts: readonly string[]) => void,
+  ): Promise<ServedCaption[]>;
   limits: Omit<BodyLimits, "signal"> & {
     /** Most images that run together. */
     maxBatch: number;
@@ -79,6 +84,7 @@ export interface Api {
 interface Job<Image> {
   image: Image;
   options: RequestOptions;
+  onText: ((text: string) => void) | undefined;
 }
 
 /** Headers of the page: it speaks with this server alone. */
@@ -98,7 +104,11 @@ export function createApi<Image>(options: ApiOptions<Image>): Api {
     keyOf: (job) => JSON.stringify(Object.entries(job.options).sort()),
     run: async (jobs) => {
       metrics.batchSize.observe(jobs.length);
-      return await options.caption(jobs.map(({ image }) => image), jobs[0]!.options);
+      return await options.caption(
+        jobs.map(({ image }) => image),
+        jobs[0]!.options,
+        (texts) => texts.forEach((text, i) => jobs[i]?.onText?.(text)),
+      );
     },
   });
   let isClosing = false;
@@ -107,6 +117,7 @@ export function createApi<Image>(options: ApiOptions<Image>): Api {
   const captionAll = async (
     request: Request,
     signal: AbortSignal,
+    onText?: (text: string) => void,
   ): Promise<(ServedCaption | HttpError)[]> => {
     const { images, options: search } = await readImages(request, { ...limits, signal });
     signal.throwIfAborted();
@@ -126,7 +137,7 @@ export function createApi<Image>(options: ApiOptions<Image>): Api {
         return new HttpError(422, "bad_image", describeError(error));
       }
       try {
-        const caption = await batcher.submit({ image, options: search }, signal);
+        const caption = await batcher.submit({ image, options: search, onText }, signal);
         metrics.captions.add();
         return caption;
       } catch (error) {
@@ -157,16 +168,20 @@ export function createApi<Image>(options: ApiOptions<Image>): Api {
     "/api/models": { GET: () => json({ models: [modelFields(model)] }) },
     "/api/caption": {
       POST: async (request, signal) => {
-        const [result, ...others] = await captionAll(request, signal);
-        if (others.length > 0) {
-          throw new HttpError(
-            400,
-            "too_many",
-            "The request has several images; send them to /api/caption/batch",
-          );
-        }
-        if (result instanceof HttpError) throw result;
-        return json({ model: model.id, ...captionFields(result!) });
+        const captionOne = async (onText?: (text: string) => void): Promise<Record<string, unknown>> => {
+          const [result, ...others] = await captionAll(request, signal, onText);
+          if (others.length > 0) {
+            throw new HttpError(
+              400,
+              "too_many",
+              "The request has several images; send them to /api/caption/batch",
+            );
+          }
+          if (result instanceof HttpError) throw result;
+          return { model: model.id, ...captionFields(result!) };
+        };
+        const wantsEvents = (request.headers.get("accept") ?? "").includes("text/event-stream");
+        return wantsEvents ? eventStream(captionOne) : json(await captionOne());
       },
     },
     "/api/caption/batch": {

@@ -232,3 +232,32 @@ Deno.test("the page, the description, the model and the figures are there", asyn
   assert.match(text, /^captioner_batch_size_bucket\{le="1"\} 1$/m);
   assert.match(text, /^# TYPE captioner_queue_depth gauge\ncaptioner_queue_depth 0$/m);
 });
+
+Deno.test("a caption is told as it grows to whoever asks for events, errors too", async () => {
+  const { api } = fakeApi({
+    caption: (images, _options, onTexts) => {
+      for (const text of ["A", "A dog", "A dog", "A dog."]) onTexts(images.map(() => text));
+      return Promise.resolve(
+        images.map(() => ({ caption: "A dog.", logProb: -1, tokens: 3, outOfDomain: false })),
+      );
+    },
+  });
+  const events = async (body: Uint8Array<ArrayBuffer>): Promise<[string, unknown][]> => {
+    const response = await api.handle(
+      post("/api/caption", body, "image/png", { accept: "text/event-stream" }),
+    );
+    assert.equal(response.headers.get("content-type"), "text/event-stream");
+    return (await response.text()).trim().split("\n\n").map((event) => {
+      const [, name, data] = /^event: (\w+)\ndata: (.*)$/.exec(event)!;
+      return [name!, JSON.parse(data!)];
+    });
+  };
+  assert.deepEqual(await events(bytes(1)), [
+    ["text", { caption: "A" }],
+    ["text", { caption: "A dog" }],
+    ["text", { caption: "A dog." }],
+    ["done", { model: "m", caption: "A dog.", log_probability: -1, tokens: 3 }],
+  ]);
+  const [[name, data]] = await events(bytes(0xff)) as [[string, { error: { code: string } }]];
+  assert.deepEqual([name, data.error.code], ["error", "bad_image"]);
+});
