@@ -27,7 +27,10 @@ await runTask(async ({ handleInterrupt }) => {
   const flags = addEvaluateOptions(
     createCommand("evaluate", "Score captions with BLEU, ROUGE, CIDEr and METEOR")
       .option("--predictions <file>", "JSON or JSON lines {id, candidate, references}, or COCO results")
-      .option("--model <dir>", "run folder, Hub id or embedded:captioner: captions --dataset, then scores")
+      .option(
+        "--model <dir>",
+        "run or exported folder, Hub id or embedded:captioner: captions --dataset, then scores",
+      )
       .option(
         "--output-dir <dir>",
         "folder of captions, per-image scores and report.html (a model: results/evaluation)",
@@ -97,7 +100,9 @@ await runTask(async ({ handleInterrupt }) => {
     ...(times
       ? [["Time of a caption", `median ${times.p50} ms, 95 % within ${times.p95} ms`] as [string, string]]
       : []),
-    ...(captioned ? [["Weights", formatBytes(captioned.modelBytes)] as [string, string]] : []),
+    ...(captioned?.modelBytes === undefined
+      ? []
+      : [["Weights", formatBytes(captioned.modelBytes)] as [string, string]]),
   ];
   if (outputDir !== undefined) {
     const title = `Evaluation of ${model ?? predictions}`;

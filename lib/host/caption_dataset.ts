@@ -9,17 +9,31 @@ import { BadRows } from "../datasets/bad_rows.ts";
 import { expandDatasetNames } from "../datasets/registry.ts";
 import type { ImageRow, Split } from "../datasets/rows.ts";
 import { parsePredictions, type PredictionRow } from "../evaluate/predictions.ts";
-import { type Caption, Captioner, type CaptionOptions, type PreparedImage } from "./captioner.ts";
+import type { Caption, CaptionOptions, ImageCaptioner, PreparedImage } from "./caption_images.ts";
 import { readCaptionerConfig } from "../models/captioner_files.ts";
+import { openConfig } from "../models/model_source.ts";
+import {
+  defaultDtype,
+  isOnnxFolder,
+  onnxComponents,
+  type OnnxDtype,
+  onnxPath,
+  parseOnnxFolder,
+} from "../models/onnx_layouts.ts";
 import { openDataset } from "./datasets.ts";
 import { filesBelow, removeIfThere, stat, writeFileAtomically } from "./files.ts";
 import { openModelFolder, resolveModelFolder } from "./model_folders.ts";
 import { startProgress } from "./progress.ts";
+import { loadCaptioner, type RuntimeChoice } from "./runtimes.ts";
 
 /** Options of {@linkcode captionDataset}. */
 export interface CaptionDatasetOptions extends CaptionOptions {
-  /** Run folder, Hub id or `embedded:captioner`. */
+  /** Run folder, exported folder, Hub id or `embedded:captioner`. */
   model: string;
+  /** What runs it. @default {"auto"} */
+  runtime?: RuntimeChoice;
+  /** Precision of an exported folder. @default {what suits the runtime} */
+  dtype?: OnnxDtype;
   /** Names of data sets. */
   datasets: readonly string[];
   /** Which part of them. */
@@ -50,8 +64,8 @@ export interface CaptionedDataset {
   readonly failed: readonly FailedRow[];
   /** Captions that were there before. */
   readonly resumed: number;
-  /** Bytes of all weights. */
-  readonly modelBytes: number;
+  /** Bytes of all weights; of an exported folder those that ran, unknown where nothing had to run. */
+  readonly modelBytes?: number;
 }
 
 /** Forgets the captions of a folder, and what they were made with. */
@@ -76,8 +90,11 @@ export async function captionDataset(options: CaptionDatasetOptions): Promise<Ca
   const todo = [...wanted].filter(([id]) => !known.has(id));
   const resumed = wanted.size - todo.length;
   const failed: FailedRow[] = [];
+  let ran: RuntimeChoice = options.runtime ?? "auto";
   if (todo.length > 0) {
-    using captioner = await Captioner.load(options.model);
+    const loaded = await loadCaptioner(options.model, { runtime: ran, dtype: options.dtype });
+    ran = loaded.runtime;
+    using captioner = loaded.captioner;
     using file = await Deno.open(`${outputDir}/${PREDICTIONS}`, { append: true, create: true });
     using progress = startProgress({
       label: "caption",
@@ -114,7 +131,7 @@ export async function captionDataset(options: CaptionDatasetOptions): Promise<Ca
     images: wanted,
     failed,
     resumed,
-    modelBytes: await weightBytes(options.model),
+    ...await weightBytes(options.model, { runtime: ran, dtype: options.dtype }),
   };
 }
 
@@ -165,6 +182,8 @@ async function checkSettings(options: CaptionDatasetOptions): Promise<void> {
     model_files: await describeFiles(model),
     datasets,
     split,
+    runtime: options.runtime ?? "auto",
+    dtype: options.dtype ?? null,
     num_beams: numBeams ?? 3,
     max_new_tokens: maxNewTokens ?? null,
     temperature: temperature ?? 0,
@@ -189,25 +208,42 @@ async function describeFiles(model: string): Promise<string[]> {
   const folder = await resolveModelFolder(model);
   const described: string[] = [];
   for (const { path } of await filesBelow(folder)) {
-    if (!/^[^/]*\.safetensors$|^adapter\/|config\.json$/.test(path)) continue;
+    if (!/^[^/]*\.safetensors$|^adapter\/|config\.json$|\.onnx(_data)?$/.test(path)) continue;
     const info = await stat(`${folder}/${path}`);
     described.push(`${path} ${info?.size} ${info?.mtime?.toISOString() ?? ""}`);
   }
   return described.sort();
 }
 
-/** Bytes of a captioner's weights, its base models' included. */
-async function weightBytes(model: string): Promise<number> {
-  const { encoder, decoder } = await readCaptionerConfig(await openModelFolder(model));
-  let bytes = 0;
-  for (const reference of new Set([model, encoder.reference, decoder.reference])) {
-    const folder = await resolveModelFolder(reference);
-    for (const { path } of await filesBelow(folder)) {
-      if (!/^(adapter\/)?[^/]*\.safetensors$/.test(path) || path.startsWith("optimizer")) continue;
-      bytes += (await stat(`${folder}/${path}`))?.size ?? 0;
+/** Bytes of a captioner's weights, its base models' included; of an exported folder those of a precision. */
+async function weightBytes(
+  model: string,
+  { runtime, dtype }: { runtime: RuntimeChoice; dtype: OnnxDtype | undefined },
+): Promise<{ modelBytes?: number }> {
+  const folder = await openModelFolder(model);
+  const config = await openConfig(folder);
+  const paths: string[] = [];
+  if (isOnnxFolder(config)) {
+    if (dtype === undefined && runtime === "auto") return {};
+    const { layout, dtypes } = parseOnnxFolder(config);
+    const used = dtype ?? defaultDtype(runtime === "onnx-wasm" ? "wasm" : "webgpu", dtypes);
+    for (const component of onnxComponents(layout)) {
+      const path = `${await resolveModelFolder(model)}/${onnxPath(layout, component, used)}`;
+      paths.push(path, `${path}_data`);
+    }
+  } else {
+    const { encoder, decoder } = await readCaptionerConfig(folder);
+    for (const reference of new Set([model, encoder.reference, decoder.reference])) {
+      const root = await resolveModelFolder(reference);
+      const weights = (await filesBelow(root)).filter(({ path }) =>
+        /^(adapter\/)?[^/]*\.safetensors$/.test(path) && !path.startsWith("optimizer")
+      );
+      paths.push(...weights.map(({ path }) => `${root}/${path}`));
     }
   }
-  return bytes;
+  let modelBytes = 0;
+  for (const path of paths) modelBytes += (await stat(path))?.size ?? 0;
+  return { modelBytes };
 }
 
 /** Captions written before; a line that a kill cut off is dropped from the file. */
@@ -241,7 +277,7 @@ interface ReadyRow {
 
 /** Captions rows together; when an image spoils the batch it alone fails. */
 async function captionRows(
-  captioner: Captioner,
+  captioner: ImageCaptioner,
   batch: readonly (readonly [string, ImageRow])[],
   options: CaptionOptions & { batchSize: number },
 ): Promise<(PredictionRow | FailedRow)[]> {

@@ -116,7 +116,7 @@ async function openSource(name: string, index: number, options: CompareOptions):
     images,
     figures: {
       ...timeFigures(rows),
-      model_bytes: modelBytes,
+      ...(modelBytes !== undefined && { model_bytes: modelBytes }),
       failure_rate: failed.length / (rows.length + failed.length),
     },
   };

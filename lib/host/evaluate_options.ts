@@ -5,8 +5,10 @@
  */
 
 import { type Split, SPLITS } from "../datasets/rows.ts";
+import { ONNX_DTYPES, type OnnxDtype } from "../models/onnx_layouts.ts";
 import { METRIC_NAMES, type MetricName, type MetricTokenizer } from "../text/metrics/corpus.ts";
 import { type Command, Option, parseInteger, parseNumber } from "./arguments.ts";
+import { type RuntimeChoice, RUNTIMES } from "./runtimes.ts";
 
 /** What the flags come to. */
 export interface EvaluateFlags {
@@ -28,6 +30,10 @@ export interface EvaluateFlags {
   sample?: number;
   /** Column of captions. */
   captionColumn?: string;
+  /** What runs models. */
+  runtime: RuntimeChoice;
+  /** Precision of exported folders. */
+  dtype?: OnnxDtype;
   /** Images in flight together. */
   batchSize: number;
   /** Beams; 1 is greedy. */
@@ -75,6 +81,13 @@ export function addEvaluateOptions<Options extends Record<string, unknown>>(
     )
     .option("--sample <count>", "at most so many images of every data set", parseInteger({ min: 1 }))
     .option("--caption-column <name>", "column of captions (default: the first usual name there is)")
+    .addOption(
+      new Option("--runtime <runtime>", "what runs models: onnx-* run folders of deno task export").choices(
+        RUNTIMES,
+      )
+        .default("auto" as const),
+    )
+    .addOption(new Option("--dtype <type>", "precision of exported folders").choices(ONNX_DTYPES))
     .option("--batch-size <count>", "images in flight together", parseInteger({ min: 1, max: 256 }), 4)
     .option("--num-beams <count>", "beams; 1 is greedy", parseInteger({ min: 1, max: 16 }), 3)
     .option(

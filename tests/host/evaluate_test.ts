@@ -39,7 +39,7 @@ Deno.test("captions of a split are kept, continued after a kill, and not mixed w
   await inFolder(async (folder) => {
     const first = await captionDataset(options(folder));
     assert.deepEqual([first.rows.length, first.resumed, first.failed.length], [3, 0, 0]);
-    assert.ok(first.modelBytes > 1e6);
+    assert.ok(first.modelBytes! > 1e6);
     const path = `${folder}/predictions.jsonl`;
     const whole = await Deno.readTextFile(path);
     // A kill in the middle of the second line.
