@@ -9,7 +9,7 @@ import { BadRows } from "../datasets/bad_rows.ts";
 import { expandDatasetNames } from "../datasets/registry.ts";
 import type { ImageRow, Split } from "../datasets/rows.ts";
 import { parsePredictions, type PredictionRow } from "../evaluate/predictions.ts";
-import type { Caption, CaptionOptions, ImageCaptioner, PreparedImage } from "./caption_images.ts";
+import type { Caption, CaptionOptions, ImageCaptioner, PreparedImage } from "../generate/caption_images.ts";
 import { readCaptionerConfig } from "../models/captioner_files.ts";
 import { openConfig } from "../models/model_source.ts";
 import {
@@ -208,7 +208,7 @@ async function describeFiles(model: string): Promise<string[]> {
   const folder = await resolveModelFolder(model);
   const described: string[] = [];
   for (const { path } of await filesBelow(folder)) {
-    if (!/^[^/]*\.safetensors$|^adapter\/|config\.json$|\.onnx(_data)?$/.test(path)) continue;
+    if (!/^[^/]*\.safetensors$|^adapter\/|config\.json$|\.onnx(_data.*)?$/.test(path)) continue;
     const info = await stat(`${folder}/${path}`);
     described.push(`${path} ${info?.size} ${info?.mtime?.toISOString() ?? ""}`);
   }
@@ -227,10 +227,13 @@ async function weightBytes(
     if (dtype === undefined && runtime === "auto") return {};
     const { layout, dtypes } = parseOnnxFolder(config);
     const used = dtype ?? defaultDtype(runtime === "onnx-wasm" ? "wasm" : "webgpu", dtypes);
-    for (const component of onnxComponents(layout)) {
-      const path = `${await resolveModelFolder(model)}/${onnxPath(layout, component, used)}`;
-      paths.push(path, `${path}_data`);
-    }
+    const graphs = onnxComponents(layout).map((component) => onnxPath(layout, component, used));
+    const root = await resolveModelFolder(model);
+    // Weights that do not fit into a graph lie beside it.
+    const weights = (await filesBelow(root)).filter(({ path }) =>
+      graphs.some((graph) => path === graph || path.startsWith(`${graph}_data`))
+    );
+    paths.push(...weights.map(({ path }) => `${root}/${path}`));
   } else {
     const { encoder, decoder } = await readCaptionerConfig(folder);
     for (const reference of new Set([model, encoder.reference, decoder.reference])) {
