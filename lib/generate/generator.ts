@@ -8,7 +8,7 @@ import type { Gpu } from "../gpu/device.ts";
 import type { Plan } from "../gpu/plan.ts";
 import { PlanGroup } from "../gpu/plan_group.ts";
 import { Recorder } from "../gpu/recorder.ts";
-import { readTensors, writeTensor } from "../gpu/tensor.ts";
+import { copyTensor, readTensors, Tensor, writeTensor } from "../gpu/tensor.ts";
 import { prefixTokens } from "../models/captioner.ts";
 import type { Candidates, Hypothesis } from "./beam_search.ts";
 import {
@@ -35,6 +35,14 @@ interface RowState {
   tokens: number;
 }
 
+/** A decoding step that was run before it was asked for. */
+interface Ahead {
+  /** The rows without it. */
+  before: RowState;
+  /** The token that it continued every row by; `undefined` until it has come back. */
+  ids: Uint32Array | undefined;
+}
+
 /** A captioner ready to generate: plans for one batch shape. */
 export class CaptionGenerator implements Stepper {
   readonly #gpu: Gpu;
@@ -42,6 +50,9 @@ export class CaptionGenerator implements Stepper {
   readonly #group: PlanGroup<"prefill" | "decode">;
   readonly #tensors: GeneratorTensors;
   #rows: RowState | undefined;
+  #ahead: Ahead | undefined;
+  /** Plans run so far: the outputs are of the last one. */
+  #runs = 0;
 
   private constructor(
     gpu: Gpu,
@@ -147,12 +158,30 @@ export class CaptionGenerator implements Stepper {
       return row - row % numBeams;
     });
     this.#rows = { table, tokens: 0 };
+    this.#ahead = undefined;
     writeTensor(this.#gpu, t.images, images);
     this.prefillPlan.run();
+    this.#runs++;
     return Promise.resolve(this.#scores(t.prefill));
   }
 
-  step({ tokens, parents }: StepRows): Promise<Scores> {
+  step({ tokens, parents, live }: StepRows): Promise<Scores> {
+    const ahead = this.#ahead;
+    this.#ahead = undefined;
+    if (ahead !== undefined) {
+      const isAsked = live.every((goesOn, row) =>
+        !goesOn || (tokens[row] === ahead.ids?.[row] && parents[row] === row)
+      );
+      if (isAsked) return Promise.resolve(this.#scores(this.#tensors.decode));
+      // What ran ahead lies at the position that is written next.
+      this.#rows = ahead.before;
+    }
+    this.#run(tokens, parents);
+    return Promise.resolve(this.#scores(this.#tensors.decode));
+  }
+
+  /** Runs the decoding step; `tokens` may lie on the GPU, one a row. */
+  #run(tokens: Uint32Array | Tensor, parents: Uint32Array): void {
     const rows = this.#rows;
     if (rows === undefined) throw new TypeError("Cannot continue captions: none was begun");
     const { config, maxNewTokens } = this.#options;
@@ -168,9 +197,10 @@ export class CaptionGenerator implements Stepper {
     this.#rows = { table, tokens: rows.tokens + 1 };
     const learned = config.decoder.positions;
     const all = (value: number): Uint32Array<ArrayBuffer> => new Uint32Array(parents.length).fill(value);
+    if (tokens instanceof Tensor) copyTensor(this.#gpu, tokens, t.ids);
+    else writeTensor(this.#gpu, t.ids, Uint32Array.from(tokens));
     for (
       const [tensor, data] of [
-        [t.ids, Uint32Array.from(tokens)],
         [t.table, table],
         [t.lengths, all(position + 1)],
         [t.positions, all(position)],
@@ -180,13 +210,28 @@ export class CaptionGenerator implements Stepper {
       writeTensor(this.#gpu, tensor, data);
     }
     this.decodePlan.run();
-    return Promise.resolve(this.#scores(t.decode));
+    this.#runs++;
   }
 
   #scores(outputs: Outputs): Scores {
+    const run = this.#runs;
+    const requireLatest = (): void => {
+      if (run !== this.#runs) {
+        throw new TypeError("Cannot read scores: the decoder has gone on; read them once, in time");
+      }
+    };
     return {
-      candidates: () => this.#readTopK(outputs),
+      candidates: async () => {
+        requireLatest();
+        const reading = this.#readTopK(outputs);
+        // The way back takes 10 ms in Deno, in which the GPU would wait: greedy search is sure to ask for the likeliest token next.
+        const ahead = this.#runAhead(outputs);
+        const candidates = await reading;
+        if (ahead !== undefined) ahead.ids = Uint32Array.from(candidates, ({ ids }) => ids[0]!);
+        return candidates;
+      },
       logits: async () => {
+        requireLatest();
         const [bytes] = await readTensors(this.#gpu, [outputs.logits]);
         this.#gpu.check();
         const all = new Float32Array(bytes!.buffer);
@@ -194,6 +239,15 @@ export class CaptionGenerator implements Stepper {
         return Array.from({ length: all.length / V }, (_, row) => all.slice(row * V, (row + 1) * V));
       },
     };
+  }
+
+  /** Runs the next step of a greedy search before its tokens have come back; none after the last. */
+  #runAhead(outputs: Outputs): Ahead | undefined {
+    const { numBeams, maxNewTokens } = this.#options;
+    const before = this.#rows!;
+    if (numBeams > 1 || before.tokens + 1 >= maxNewTokens) return undefined;
+    this.#run(outputs.ids, Uint32Array.from({ length: outputs.ids.size }, (_, row) => row));
+    return this.#ahead = { before, ids: undefined };
   }
 
   async #readTopK({ values, ids }: Outputs): Promise<Candidates[]> {

@@ -200,6 +200,18 @@ export async function flushWrites(gpu: Gpu): Promise<void> {
   await awaitDevice(gpu, "write to the GPU", () => queue.onSubmittedWorkDone());
 }
 
+/** Copies all of `from` into the tensor `to` of the same size, on the GPU and without waiting. */
+export function copyTensor(gpu: Gpu, from: Tensor, to: Tensor): void {
+  if (from.sizeBytes !== to.sizeBytes) {
+    throw new RangeError(
+      `Cannot copy "${from.label}" to "${to.label}": found ${from.sizeBytes} bytes, expected ${to.sizeBytes}`,
+    );
+  }
+  const encoder = gpu.device.createCommandEncoder();
+  encoder.copyBufferToBuffer(bufferOf(from), from.offsetBytes, bufferOf(to), to.offsetBytes, to.sizeBytes);
+  gpu.device.queue.submit([encoder.finish()]);
+}
+
 /** Makes a persistent tensor trainable: it gets a gradient of the same shape, zero at first. */
 export function makeTrainable(gpu: Gpu, tensor: Tensor): Tensor {
   tensor.storage.requiresGrad = true;

@@ -386,3 +386,36 @@ Deno.test("captions longer than the rotary table, scores that are no numbers and
   }
   captioner.destroy();
 });
+
+Deno.test("a step that ran ahead is taken back when other tokens are asked for, and scores are read in time or not at all", async () => {
+  const captioner = createTinyCaptioner(await testGpu(), GENERATING);
+  const { weights, config } = captioner;
+  const generator = await CaptionGenerator.create(await testGpu(), {
+    config,
+    weights,
+    batchSize: 2,
+    numBeams: 1,
+    maxNewTokens: MAX_NEW_TOKENS,
+    features: false,
+  });
+  const pixels = PIXELS.slice(0, 2 * IMAGE);
+  const parents = Uint32Array.of(0, 1);
+  const follow = async (readFirst: boolean, live: boolean[]): Promise<Float32Array[]> => {
+    let scores = await generator.prefill(pixels, 2);
+    for (const tokens of [Uint32Array.of(5, 9), Uint32Array.of(71, 44)]) {
+      if (readFirst) await scores.candidates();
+      scores = await generator.step({ tokens, parents, live });
+    }
+    return await scores.logits();
+  };
+  const want = await follow(false, [true, true]);
+  assert.deepEqual(await follow(true, [true, true]), want);
+  // Of an image whose caption has ended nobody asks anything.
+  assert.deepEqual((await follow(true, [true, false]))[0], want[0]);
+  const first = await generator.prefill(pixels, 2);
+  await first.candidates();
+  await assert.rejects(first.candidates(), { name: "TypeError", message: /read them once, in time/ });
+  await assert.rejects(first.logits(), TypeError);
+  generator.destroy();
+  captioner.destroy();
+});
