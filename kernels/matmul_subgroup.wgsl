@@ -96,18 +96,21 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   var sum3: Rows;
 
   let last = params.K - 1u;
+  // In NN, K is a multiple of four and nothing has to be clamped: indices are counted up.
+  var ai = rows * (params.K / 4u);
+  var bi = vec4u(0u, 1u, 2u, 3u) * vectors + bColumn;
   for (var k = 0u; k < params.K; k += 4u) {
-    let b0 = b[k * vectors + bColumn];
-    let b1 = b[min(k + 1u, last) * vectors + bColumn];
-    let b2 = b[min(k + 2u, last) * vectors + bColumn];
-    let b3 = b[min(k + 3u, last) * vectors + bColumn];
-    var ai = rows * (params.K / 4u) + k / 4u;
     var live = 1.0;
     if (TN == 1u) {
+      bi = min(vec4u(k) + vec4u(0u, 1u, 2u, 3u), vec4u(last)) * vectors + bColumn;
       let aRow = k + (lane >> 1u);
       ai = quads + min(aRow, last) * (params.M / 4u);
       live = select(0.0, 1.0, aRow <= last);  // past the end of K, A counts as zero
     }
+    let b0 = b[bi.x];
+    let b1 = b[bi.y];
+    let b2 = b[bi.z];
+    let b3 = b[bi.w];
     if (PACKED) {
       let bLow = mat4x4f(unpack(b0.xy), unpack(b1.xy), unpack(b2.xy), unpack(b3.xy));
       let bHigh = mat4x4f(unpack(b0.zw), unpack(b1.zw), unpack(b2.zw), unpack(b3.zw));
@@ -123,6 +126,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       add4(&sum1, live * a[ai.y], b4);
       add4(&sum2, live * a[ai.z], b4);
       add4(&sum3, live * a[ai.w], b4);
+    }
+    if (TN == 0u) {
+      ai += 1u;
+      bi += 4u * vectors;
     }
   }
 
