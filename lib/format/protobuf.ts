@@ -6,6 +6,8 @@
  * @module
  */
 
+import { joinBytes } from "../base/bytes.ts";
+
 const VARINT = 0, FIXED64 = 1, DELIMITED = 2, FIXED32 = 5;
 
 /**
@@ -87,13 +89,7 @@ export class ProtobufWriter {
 
   /** The message's bytes. */
   finish(): Uint8Array<ArrayBuffer> {
-    const bytes = new Uint8Array(this.#sizeBytes);
-    let offset = 0;
-    for (const chunk of this.#chunks) {
-      bytes.set(chunk, offset);
-      offset += chunk.length;
-    }
-    return bytes;
+    return joinBytes(this.#chunks);
   }
 
   #tag(field: number, wireType: number): this {

@@ -8,6 +8,7 @@ import { lookup } from "node:dns";
 import { get as getHttp, type IncomingMessage } from "node:http";
 import { get as getHttps } from "node:https";
 import { BlockList, isIP } from "node:net";
+import { joinBytes } from "../base/bytes.ts";
 import { HttpError } from "../serve/request_images.ts";
 
 /** Options of {@linkcode fetchRemoteImage}. */
@@ -152,11 +153,5 @@ async function readAll(response: IncomingMessage, most: number): Promise<Uint8Ar
   } finally {
     response.destroy();
   }
-  const bytes = new Uint8Array(size);
-  let offset = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, offset);
-    offset += chunk.length;
-  }
-  return bytes;
+  return joinBytes(chunks);
 }

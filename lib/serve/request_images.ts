@@ -4,6 +4,7 @@
  * @module
  */
 
+import { joinBytes } from "../base/bytes.ts";
 import { readRequestOptions, type RequestOptions } from "../models/caption_options.ts";
 
 /** What went wrong with a request, as HTTP says it. */
@@ -73,13 +74,7 @@ async function readBody(request: Request, most: number): Promise<Uint8Array<Arra
     if (size > most) throw tooLarge();
     chunks.push(chunk);
   }
-  const bytes = new Uint8Array(size);
-  let offset = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, offset);
-    offset += chunk.length;
-  }
-  return bytes;
+  return joinBytes(chunks);
 }
 
 async function readForm(
