@@ -12,6 +12,7 @@ import { openApi } from "./open_api.ts";
 import page from "./page.html" with { type: "text" };
 import { Counter, formatPrometheus, Gauge, Histogram } from "./prometheus.ts";
 import { type BodyLimits, HttpError, readImages } from "./request_images.ts";
+import { withinTime } from "./time_limit.ts";
 
 /** A caption as the interface gives it. */
 export interface ServedCaption {
@@ -114,10 +115,16 @@ export function createApi<Image>(options: ApiOptions<Image>): Api {
   let isClosing = false;
 
   /** Captions every image of a request; a bad one gives its error, the others go on. */
-  const captionAll = async (
+  const captionAll = (
+    request: Request,
+    gone: AbortSignal | undefined,
+    onText?: (text: string) => void,
+  ): Promise<(ServedCaption | HttpError)[]> =>
+    withinTime((signal) => captionInTime(request, signal, onText), { timeoutMs: limits.timeoutMs, gone });
+  const captionInTime = async (
     request: Request,
     signal: AbortSignal,
-    onText?: (text: string) => void,
+    onText: ((text: string) => void) | undefined,
   ): Promise<(ServedCaption | HttpError)[]> => {
     const { images, options: search } = await readImages(request, { ...limits, signal });
     signal.throwIfAborted();
@@ -154,7 +161,7 @@ export function createApi<Image>(options: ApiOptions<Image>): Api {
 
   const routes: Record<
     string,
-    Partial<Record<string, (request: Request, signal: AbortSignal) => Promise<Response> | Response>>
+    Partial<Record<string, (request: Request, gone: AbortSignal | undefined) => Promise<Response> | Response>>
   > = {
     "/": { GET: () => new Response(page, { headers: PAGE_HEADERS }) },
     "/healthz": { GET: () => json({ status: isClosing ? "closing" : "ok" }, isClosing ? 503 : 200) },
@@ -167,9 +174,9 @@ export function createApi<Image>(options: ApiOptions<Image>): Api {
     "/openapi.json": { GET: () => json(openApi()) },
     "/api/models": { GET: () => json({ models: [modelFields(model)] }) },
     "/api/caption": {
-      POST: async (request, signal) => {
+      POST: async (request, gone) => {
         const captionOne = async (onText?: (text: string) => void): Promise<Record<string, unknown>> => {
-          const [result, ...others] = await captionAll(request, signal, onText);
+          const [result, ...others] = await captionAll(request, gone, onText);
           if (others.length > 0) {
             throw new HttpError(
               400,
@@ -185,8 +192,8 @@ export function createApi<Image>(options: ApiOptions<Image>): Api {
       },
     },
     "/api/caption/batch": {
-      POST: async (request, signal) => {
-        const results = await captionAll(request, signal);
+      POST: async (request, gone) => {
+        const results = await captionAll(request, gone);
         const busy = results.find((result) =>
           result instanceof HttpError && (result.status === 429 || result.status === 503)
         );
@@ -230,17 +237,7 @@ export function createApi<Image>(options: ApiOptions<Image>): Api {
         "The token is missing or wrong; send it as Authorization: Bearer TOKEN",
       );
     }
-    const timeout = AbortSignal.timeout(limits.timeoutMs);
-    const signal = gone === undefined ? timeout : AbortSignal.any([gone, timeout]);
-    const ended = new Promise<never>((_, reject) => {
-      signal.addEventListener("abort", () =>
-        reject(
-          timeout.aborted
-            ? new HttpError(503, "timeout", `The request took longer than ${limits.timeoutMs} ms`)
-            : new HttpError(499, "closed", "The sender has gone"),
-        ), { once: true });
-    });
-    return await Promise.race([handler(request, signal), ended]);
+    return await handler(request, gone);
   };
 
   return {

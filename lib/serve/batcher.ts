@@ -27,7 +27,6 @@ export class QueueFullError extends Error {
 interface Waiting<Job, Result> {
   job: Job;
   key: string;
-  signal: AbortSignal | undefined;
   promise: PromiseWithResolvers<Result>;
 }
 
@@ -59,8 +58,10 @@ export class Batcher<Job, Result> {
    *
    * @param signal takes the job out again while it waits
    * @throws {QueueFullError} when too many wait, or the batcher is closed
+   * @throws the signal's reason when it has been aborted
    */
   submit(job: Job, signal?: AbortSignal): Promise<Result> {
+    signal?.throwIfAborted();
     const { maxQueue, keyOf } = this.#options;
     if (this.#closed) throw new QueueFullError("Cannot take the request: the server is shutting down");
     if (this.#waiting.length >= maxQueue) {
@@ -71,18 +72,19 @@ export class Batcher<Job, Result> {
     const entry: Waiting<Job, Result> = {
       job,
       key: keyOf(job),
-      signal,
       promise: Promise.withResolvers<Result>(),
     };
-    signal?.addEventListener("abort", () => {
+    const leave = (): void => {
       const at = this.#waiting.indexOf(entry);
       if (at < 0) return;
       this.#waiting.splice(at, 1);
-      entry.promise.reject(signal.reason);
-    }, { once: true });
+      entry.promise.reject(signal!.reason);
+    };
+    signal?.addEventListener("abort", leave);
     this.#waiting.push(entry);
     this.#schedule();
-    return entry.promise.promise;
+    // A signal may outlive the job, which it must not keep.
+    return entry.promise.promise.finally(() => signal?.removeEventListener("abort", leave));
   }
 
   /** Takes no more jobs and waits until those that are in have been run. */

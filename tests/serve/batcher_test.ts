@@ -86,3 +86,26 @@ Deno.test("counts that make no sense are refused", () => {
   assert.throws(() => heldBatcher({ maxBatch: 0 }), RangeError);
   assert.throws(() => heldBatcher({ maxQueue: 1.5 }), RangeError);
 });
+
+Deno.test("a signal that outlives its job does not keep it, an aborted one hands none in", async () => {
+  const { batcher, batches } = heldBatcher({});
+  const { signal } = new AbortController();
+  const listeners = new Set<unknown>();
+  const [add, remove] = [signal.addEventListener.bind(signal), signal.removeEventListener.bind(signal)];
+  signal.addEventListener = (...args: Parameters<typeof add>) => {
+    listeners.add(args[1]);
+    add(...args);
+  };
+  signal.removeEventListener = (...args: Parameters<typeof remove>) => {
+    listeners.delete(args[1]);
+    remove(...args);
+  };
+  const result = batcher.submit("a1", signal);
+  assert.equal(listeners.size, 1);
+  await turn();
+  batches[0]!.end();
+  await result;
+  assert.equal(listeners.size, 0);
+  assert.throws(() => batcher.submit("a2", AbortSignal.abort(new Error("gone"))), /gone/);
+  assert.equal(batcher.depth, 0);
+});
