@@ -1,5 +1,6 @@
-// LM head    loss = 1/count * sum over n with labels[n] != -100 of log(sum_v exp(l[n, v])) - l[n, labels[n]]
-//            dl[n, v] = (exp(l[n, v]) / sum_v exp(l[n, v]) - [v = labels[n]]) * grad_scale / count
+// LM head    loss = sum over n with labels[n] != -100 of w[n] * (log(sum_v exp(l[n, v])) - l[n, labels[n]])
+//            dl[n, v] = (exp(l[n, v]) / sum_v exp(l[n, v]) - [v = labels[n]]) * grad_scale * w[n]
+//            w[n] = 1/count, or weights[n] where weighted
 //
 // Shapes     N rows; the vocabulary V is seen in chunks of width columns from first_column on; logits [N, width].
 // Grid       reduce, gradient: one workgroup per row, rows folded over x and y. finish: one workgroup.
@@ -18,6 +19,7 @@ struct Params {
   width: u32,
   grad_scale: f32,
   nan_bits: u32, // NaN cannot be written as a constant in WGSL
+  weighted: u32, // 0: the mean over the labels; 1: the sum with weights
 }
 
 const WORKGROUP: u32 = 64u;
@@ -32,6 +34,7 @@ const LOWEST: f32 = -3.4e38;
 @group(0) @binding(5) var<storage, read_write> loss_out: array<f32>;   // [2] loss, count
 @group(0) @binding(6) var<storage, read_write> loss_sum: array<f32>;   // [1]
 @group(0) @binding(7) var<storage, read_write> logits4: array<vec4f>;  // [N, width / 4], logits in vectors
+@group(0) @binding(8) var<storage, read> weights: array<f32>;          // [N], or anything where not weighted
 
 var<workgroup> pairs: array<vec2f, WORKGROUP>;
 
@@ -119,7 +122,12 @@ fn finish(@builtin(local_invocation_index) lane: u32) {
   var mine = vec2f(0.0);
   for (var n = lane; n < params.N; n += WORKGROUP) {
     if (labels[n] != IGNORED) {
-      mine += vec2f(running[n].x + log(running[n].y) - targets[n], 1.0);
+      let loss = running[n].x + log(running[n].y) - targets[n];
+      if (params.weighted == 0u) {
+        mine += vec2f(loss, 1.0);
+      } else {
+        mine += vec2f(loss * weights[n], 1.0);
+      }
     }
   }
   pairs[lane] = mine;
@@ -131,7 +139,7 @@ fn finish(@builtin(local_invocation_index) lane: u32) {
     workgroupBarrier();
   }
   if (lane == 0u) {
-    let loss = pairs[0].x / max(pairs[0].y, 1.0);
+    let loss = select(pairs[0].x / max(pairs[0].y, 1.0), pairs[0].x, params.weighted != 0u);
     loss_out[0] = loss;
     loss_out[1] = pairs[0].y;
     loss_sum[0] += loss * params.grad_scale;
@@ -140,7 +148,14 @@ fn finish(@builtin(local_invocation_index) lane: u32) {
 
 // Of row n: the highest logit, gradient scale / sum of exponentials, gradient scale.
 fn row_factors(n: u32) -> vec3f {
-  let scale = select(params.grad_scale / loss_out[1], 0.0, labels[n] == IGNORED);
+  var scale = 0.0;
+  if (labels[n] != IGNORED) {
+    if (params.weighted == 0u) {
+      scale = params.grad_scale / loss_out[1];
+    } else {
+      scale = params.grad_scale * weights[n];
+    }
+  }
   return vec3f(running[n].x, scale / running[n].y, scale);
 }
 

@@ -4,15 +4,18 @@
  * @module
  */
 
+import { Turns } from "../base/turns.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Plan } from "../gpu/plan.ts";
+import { PlanGroup } from "../gpu/plan_group.ts";
 import { Recorder } from "../gpu/recorder.ts";
-import { createTensor, destroyTensor, readF32, type Tensor, writeTensor } from "../gpu/tensor.ts";
+import { createTensor, readF32, type Tensor, writeTensor } from "../gpu/tensor.ts";
 import type { TextModel, TwoTowerModel } from "../models/load.ts";
 import { maxTextTokens, type TextConfig, textHiddenStates } from "../models/text.ts";
 import {
   createTextInputs,
   destroyTextInputs,
+  emptyTexts,
   packTexts,
   type TextTensors,
   writeTextInputs,
@@ -31,7 +34,7 @@ class TextPlans {
 
   constructor(
     readonly gpu: Gpu,
-    readonly options: { config: TextConfig; batchSize: number; record: RecordTexts; length?: number },
+    readonly options: { config: TextConfig; batchSize: number; record: RecordTexts },
   ) {}
 
   /** Outputs of texts, each with its share of the batch's output. */
@@ -43,7 +46,7 @@ class TextPlans {
       const full = Array.from({ length: batchSize }, (_, b) => some[b] ?? some[0]!);
       const longest = Math.max(...full.map(({ length }) => length));
       const rounded = Math.min(maxTextTokens(config), Math.ceil(longest / LENGTH_STEP) * LENGTH_STEP);
-      const batch = packTexts(full, { config, length: this.options.length ?? rounded });
+      const batch = packTexts(full, { config, length: rounded });
       let ready = this.#plans.get(batch.length);
       if (ready === undefined) {
         const inputs = createTextInputs(this.gpu, batch);
@@ -107,67 +110,96 @@ export class TextStates {
   }
 }
 
-/** A model of two towers that embeds images and texts. */
+/** A model of two towers that embeds images and texts, a batch at a time; calls that are made while another runs wait for it. */
 export class TwoTowerEmbedder {
   readonly #gpu: Gpu;
-  readonly #texts: TextPlans;
   readonly #model: TwoTowerModel;
   readonly #batchSize: number;
-  #images: { plan: Plan; pixelValues: Tensor; output: Tensor } | undefined;
+  readonly #group: PlanGroup<"images" | "texts">;
+  readonly #pixelValues: Tensor;
+  readonly #textInputs: TextTensors;
+  readonly #outputs: { images: Tensor; texts: Tensor };
+  readonly #turns = new Turns();
+  #compiling: Promise<void> | undefined;
 
-  /** @param gpu Where the model lies; both stay the caller's */
+  /** Records both encoders. @param gpu Where the model lies; both stay the caller's */
   constructor(gpu: Gpu, model: TwoTowerModel, options: { batchSize?: number } = {}) {
     const { config, weights } = model;
+    const { batchSize = 16 } = options;
+    const { channels, imageSize } = config.vision;
     this.#gpu = gpu;
     this.#model = model;
-    this.#batchSize = options.batchSize ?? 16;
-    this.#texts = new TextPlans(gpu, {
-      config: config.text,
-      batchSize: this.#batchSize,
-      length: maxTextTokens(config.text),
-      record: (r, inputs) => textEmbeddings(r, weights, inputs, config),
+    this.#batchSize = batchSize;
+    this.#pixelValues = createTensor(gpu, [batchSize, channels, imageSize, imageSize], {
+      label: "pixelValues",
     });
+    this.#textInputs = createTextInputs(gpu, emptyTexts(batchSize, maxTextTokens(config.text)));
+    const [images, texts] = [new Recorder(gpu), new Recorder(gpu)];
+    const states = visionEncoder(images, weights, this.#pixelValues, config.vision);
+    this.#outputs = {
+      images: images.keep(imageEmbeddings(images, weights, states, config)),
+      texts: texts.keep(textEmbeddings(texts, weights, this.#textInputs, config)),
+    };
+    const inputs = [this.#pixelValues, ...Object.values(this.#textInputs)];
+    this.#group = new PlanGroup(gpu, { images, texts }, inputs);
+  }
+
+  /** GPU memory of inputs and activations in bytes; before {@linkcode TwoTowerEmbedder.compile} what it will be. */
+  get memoryBytes(): number {
+    return this.#group.memoryBytes;
+  }
+
+  /** Takes the memory and compiles; else the first batch does. @throws {DeviceError} when the memory is refused */
+  async compile(): Promise<void> {
+    await (this.#compiling ??= this.#group.compile());
   }
 
   /** Embeddings [E] of texts, not normalised. @param texts Token ids, with what begins and ends a text */
   async embedTexts(texts: readonly (readonly number[])[]): Promise<Float32Array[]> {
-    return await this.#texts.run(texts);
+    const { config: { text: config } } = this.#model;
+    return await this.#embed(texts, "texts", (some) => {
+      const full = Array.from({ length: this.#batchSize }, (_, b) => some[b] ?? some[0]!);
+      writeTextInputs(
+        this.#gpu,
+        this.#textInputs,
+        packTexts(full, { config, length: maxTextTokens(config) }),
+      );
+    });
   }
 
   /** Embeddings [E] of images, not normalised. @param images Pixel values [C, I, I] each */
   async embedImages(images: readonly Float32Array[]): Promise<Float32Array[]> {
-    const { config, weights } = this.#model;
-    const { channels, imageSize } = config.vision;
-    const batchSize = this.#batchSize;
-    if (this.#images === undefined) {
-      const pixelValues = createTensor(this.#gpu, [batchSize, channels, imageSize, imageSize]);
-      const r = new Recorder(this.#gpu);
-      const states = visionEncoder(r, weights, pixelValues, config.vision);
-      const output = r.keep(imageEmbeddings(r, weights, states, config));
-      this.#images = { plan: await r.compile(), pixelValues, output };
-    }
-    const { plan, pixelValues, output } = this.#images;
-    const size = channels * imageSize ** 2;
-    const embeddings: Float32Array[] = [];
-    for (let start = 0; start < images.length; start += batchSize) {
-      const some = images.slice(start, start + batchSize);
-      const pixels = new Float32Array(batchSize * size);
-      for (const [b, image] of some.entries()) pixels.set(image, b * size);
-      writeTensor(this.#gpu, pixelValues, pixels);
-      plan.run();
-      const values = await readF32(this.#gpu, output);
-      this.#gpu.check();
-      const width = values.length / batchSize;
-      for (const b of some.keys()) embeddings.push(values.slice(b * width, (b + 1) * width));
-    }
-    return embeddings;
+    const { size } = this.#pixelValues;
+    return await this.#embed(images, "images", (some) => {
+      const pixels = new Float32Array(size);
+      for (const [b, image] of some.entries()) pixels.set(image, b * size / this.#batchSize);
+      writeTensor(this.#gpu, this.#pixelValues, pixels);
+    });
+  }
+
+  #embed<T>(
+    all: readonly T[],
+    which: "images" | "texts",
+    write: (some: readonly T[]) => void,
+  ): Promise<Float32Array[]> {
+    return this.#turns.take(async () => {
+      await this.compile();
+      const embeddings: Float32Array[] = [];
+      for (let start = 0; start < all.length; start += this.#batchSize) {
+        const some = all.slice(start, start + this.#batchSize);
+        write(some);
+        this.#group.plans[which].run();
+        const values = await readF32(this.#gpu, this.#outputs[which]);
+        this.#gpu.check();
+        const width = values.length / this.#batchSize;
+        for (const b of some.keys()) embeddings.push(values.slice(b * width, (b + 1) * width));
+      }
+      return embeddings;
+    });
   }
 
   /** Frees the plans. */
   destroy(): void {
-    this.#texts.destroy();
-    this.#images?.plan.destroy({ arena: true });
-    if (this.#images !== undefined) destroyTensor(this.#images.pixelValues);
-    this.#images = undefined;
+    this.#group.destroy();
   }
 }

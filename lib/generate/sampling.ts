@@ -57,7 +57,8 @@ export function sampleToken(
 ): { id: number; logProb: number } {
   const logProbs = logSoftmax(logits);
   const tempered = logSoftmax(logProbs.map((value) => value / options.temperature));
-  const { ids } = topCandidates(tempered, tempered.length);
+  // Without a nucleus the order does not matter, and sorting a vocabulary takes longer than all else.
+  const ids = options.topP >= 1 ? tempered.keys().toArray() : topCandidates(tempered, tempered.length).ids;
   const kept: number[] = [];
   let mass = 0;
   for (let i = 0; i < ids.length && (i === 0 || mass < options.topP); i++) {

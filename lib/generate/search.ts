@@ -26,6 +26,8 @@ export interface SearchOptions {
   lengthPenalty?: number;
   /** Seed of sampling. @default {42} */
   seed?: number;
+  /** Most tokens of a caption, fewer than the stepper's. @default {the stepper's} */
+  maxNewTokens?: number;
   /** Told after every token the ids of the likeliest unfinished caption of each image, as long as it has one. */
   onStep?(captions: readonly (readonly number[])[]): void;
 }
@@ -47,7 +49,8 @@ export async function searchCaptions(
   images: Float32Array,
   options: SearchOptions & { count: number },
 ): Promise<(readonly Hypothesis[])[]> {
-  const { numBeams, maxNewTokens, batchSize } = stepper;
+  const { numBeams, batchSize } = stepper;
+  const maxNewTokens = Math.min(options.maxNewTokens ?? Infinity, stepper.maxNewTokens);
   const isSampled = (options.temperature ?? 0) > 0;
   if (isSampled && numBeams > 1) {
     throw new RangeError(`Cannot sample with ${numBeams} beams; use 1 beam or temperature 0`);
@@ -58,7 +61,7 @@ export async function searchCaptions(
     (): Search =>
       isSampled
         ? new SampleSearch(options.eosIds, maxNewTokens)
-        : new BeamSearch({ numBeams, maxNewTokens, ...options }),
+        : new BeamSearch({ ...options, numBeams, maxNewTokens }),
   );
   const sequences: number[][] = Array.from({ length: batchSize * numBeams }, () => []);
   let scores = await stepper.prefill(images, options.count);

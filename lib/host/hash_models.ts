@@ -10,7 +10,9 @@ import type { FileFolder } from "../format/byte_source.ts";
 import { DTYPE_BYTES } from "../format/safetensors.ts";
 import { decoderFiles, decoderSpecs } from "../models/decoder.ts";
 import { parseDecoder } from "../models/decoder_families.ts";
-import { type ModelSource, openPart } from "../models/model_source.ts";
+import { openCheckpoint } from "../format/checkpoint.ts";
+import { type ModelSource, openConfig, openPart } from "../models/model_source.ts";
+import { parseTwoTower, TWO_TOWER_FILES, twoTowerSpecs } from "../models/two_tower.ts";
 import { parseVision, visionFiles, visionSpecs } from "../models/vision.ts";
 import { type LoadWeightsOptions, matchWeights, type WeightSpec } from "../nn/weights.ts";
 import { hashOf } from "./hashes.ts";
@@ -37,6 +39,12 @@ export async function hashedDecoder(folder: FileFolder): Promise<HashedModel> {
   const source = await openPart(folder, "decoder");
   const config = parseDecoder(source.config);
   return { source, specs: decoderSpecs(config), files: decoderFiles(config) };
+}
+
+/** What of the folder of a CLIP or SigLIP counts. */
+export async function hashedTwoTower(folder: FileFolder): Promise<HashedModel> {
+  const source = { config: await openConfig(folder), tensors: await openCheckpoint(folder) };
+  return { source, specs: twoTowerSpecs(parseTwoTower(source.config)), files: TWO_TOWER_FILES };
 }
 
 /** Options of {@linkcode hashModels}. */

@@ -63,9 +63,10 @@ export class ImageWorkers {
   /**
    * Prepares one image.
    *
+   * @param config How the picture becomes pixel values. @default {the pool's}
    * @throws {Error} If it cannot be read, decoded or resized, or the pool is closed
    */
-  prepare(input: ImageInput): Promise<PreparedImage> {
+  prepare(input: ImageInput, config: ProcessorConfig = this.#config): Promise<PreparedImage> {
     if (this.#closed) return Promise.reject(this.#closed);
     const member = this.#members.reduce((least, other) =>
       other.waiting.size < least.waiting.size ? other : least
@@ -75,7 +76,7 @@ export class ImageWorkers {
     member.waiting.set(id, pending);
     // A copy of the bytes is handed over: posting a view would copy the whole buffer behind it.
     const handed = typeof input === "string" ? input : input.slice();
-    const request: ImageRequest = { id, input: handed, config: this.#config };
+    const request: ImageRequest = { id, input: handed, config };
     member.worker.postMessage(request, typeof handed === "string" ? [] : [handed.buffer as ArrayBuffer]);
     return pending.promise;
   }

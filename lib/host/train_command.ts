@@ -19,6 +19,7 @@ import { PRESET_NAMES, PRESETS } from "../models/presets.ts";
 import { addDatasetOptions, checkDatasetFlags } from "./dataset_options.ts";
 import { openFile } from "./files.ts";
 import type { TrainRunOptions } from "./train_options.ts";
+import { addRewardOptions, readRewardOptions } from "./train_reward_options.ts";
 import { addPushOptions, readPushOptions } from "./train_push.ts";
 import { DEVICES } from "./train_session.ts";
 import { AUTOTUNE } from "./tuning.ts";
@@ -154,6 +155,7 @@ export async function parseTrainArguments(
     )
     .option("--json", "print the result as one JSON object", false)
     .option("--config <file>", "JSON with options; the command line wins");
+  addRewardOptions(command);
   addPushOptions(command);
   command.parse(args as string[], { from: "user" });
   const { config } = command.opts();
@@ -184,6 +186,7 @@ export async function parseTrainArguments(
   checkDatasetFlags(rest);
   return {
     ...rest,
+    ...readRewardOptions(command),
     ...readPushOptions(command),
     lora: {
       rank: loraR,

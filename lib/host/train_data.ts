@@ -218,6 +218,7 @@ export function trainingRows(rows: readonly DataRow[], options: TrainingRowsOpti
       );
       return tokenizer.padBatch(ids, { length });
     },
+    describe: (indices) => indices.map((index) => rows[index]!),
     references: (index) => rows[index]!.captions,
     objects: (index) => rows[index]!.objects,
   };

@@ -7,6 +7,7 @@
 import { Rng } from "../base/rng.ts";
 import { encodeCaptioner, encodeCheckpoint } from "../train/checkpoint.ts";
 import type { CaptionSample } from "../train/evaluation.ts";
+import type { SelfCritical } from "../train/self_critical.ts";
 import type { TrainingRows, ValidationRows } from "../train/rows.ts";
 import { train } from "../train/trainer.ts";
 import type { TrainingCheckpoint, TrainOutcome, TrainSettings } from "../train/trainer_types.ts";
@@ -40,6 +41,8 @@ export interface TrainLoopOptions {
   train: TrainingRows;
   /** Rows to evaluate on. */
   validation: ValidationRows | undefined;
+  /** Trains on rewards too. */
+  selfCritical: SelfCritical | undefined;
 }
 
 /** Trains in a run's folder; errors as those of `train`. */
@@ -69,6 +72,7 @@ export async function trainWithLog(loop: TrainLoopOptions): Promise<TrainOutcome
     train: rows,
     ...(validation && { validation, captionedRows }),
     generateCaptions: (indices) => session.caption(validation!, indices),
+    ...(loop.selfCritical && { selfCritical: loop.selfCritical }),
     ...(resume && { resume }),
     async saveCheckpoint(checkpoint) {
       const { state } = checkpoint;
@@ -89,7 +93,15 @@ export async function trainWithLog(loop: TrainLoopOptions): Promise<TrainOutcome
     onLog(entry, samples) {
       log.add(entry, imagesPerSecond > 0 ? { images_per_second: imagesPerSecond } : {});
       if ("loss" in entry) {
-        tokens = { loss: entry["loss"]!.toFixed(3), lr: entry["learning_rate"]!.toExponential(1) };
+        const number = (name: string) =>
+          entry[name] === undefined ? {} : { [name.replaceAll("_", " ")]: entry[name].toFixed(3) };
+        tokens = {
+          ...number("loss"),
+          ...number("cross_entropy"),
+          ...number("reward"),
+          ...number("reward_variance"),
+          lr: entry["learning_rate"]!.toExponential(1),
+        };
       } else say(describeEvaluation(entry, samples ?? []));
     },
     onProgress({ state, imagesSeen }) {

@@ -11,11 +11,12 @@ import type { StopReason } from "../train/trainer_state.ts";
 import type { DatasetFlags } from "./dataset_options.ts";
 import type { DataRow, TrainData } from "./train_data.ts";
 import type { LoraOptions } from "./train_models.ts";
+import type { RewardFlags } from "./train_reward_options.ts";
 import type { DEVICES } from "./train_session.ts";
 import type { AUTOTUNE } from "./tuning.ts";
 
 /** Everything that can be set for a run; the flags of `deno task train`. */
-export interface TrainRunOptions extends DatasetFlags {
+export interface TrainRunOptions extends DatasetFlags, RewardFlags {
   /** Share of rows that may be bad. */
   maxBadRows: number;
   /** Vision encoder: embedded name, folder or Hub id. */

@@ -30,6 +30,7 @@ import { openTrainModels, type TrainModels } from "./train_models.ts";
 import type { TrainRunContext, TrainRunOptions, TrainRunResult } from "./train_options.ts";
 import { formatManifest, writeRunPages } from "./train_pages.ts";
 import { openTrainGpu, TrainSession } from "./train_session.ts";
+import { checkReward, clipModelOf, hashClipModel, openSelfCritical } from "./train_rewards.ts";
 import { openTrainStream, streamedRows } from "./train_stream.ts";
 import { countTrainable, formatTrainable } from "./trainable_table.ts";
 
@@ -50,6 +51,7 @@ export async function runTraining(
   context: TrainRunContext,
 ): Promise<TrainRunResult> {
   const { say, signal } = context;
+  checkReward(options);
   const models = await withProgress(
     context,
     "check models",
@@ -80,7 +82,13 @@ export async function runTraining(
   const weights = options.weights === undefined
     ? undefined
     : await readRowWeights(options.weights, expandDatasetNames(options.dataset));
-  const fingerprint = await fingerprintOf(options, models, [data.hash, ...(weights ? [weights.hash] : [])]);
+  const clipModel = clipModelOf(options);
+  if (clipModel !== undefined) say(`Captions are compared with images by ${clipModel}`);
+  const fingerprint = await fingerprintOf(options, models, [
+    data.hash,
+    ...(weights ? [weights.hash] : []),
+    ...(clipModel === undefined ? [] : [await hashClipModel(clipModel, { signal })]),
+  ]);
   const name = `${baseName(models.settings.encoder.reference)}-${
     baseName(models.settings.decoder.reference)
   }-lora`;
@@ -105,6 +113,8 @@ export async function runTraining(
       accumulation: options.gradientAccumulationSteps,
       cacheFeatures: options.cacheFeatures ?? true,
       maxCacheBytes: options.maxCacheGb * 1e9,
+      policyWeight: options.clipLossWeight,
+      clipModel,
       onMemoryEstimate: (bytes) => say(`Training needs ${formatBytes(bytes)} of GPU memory`),
     });
     say(formatTrainable(countTrainable(models.config)));
@@ -156,15 +166,20 @@ async function trainInSession(parts: Parts): Promise<TrainRunResult> {
   const { signal } = context;
   const { engine } = session;
   const isGood = await prepareImages(parts);
-  const view = (rows: readonly DataRow[], order: Pick<TrainingRowsOptions, "interleave" | "weights"> = {}) =>
+  const view = (rows: readonly DataRow[], own: Partial<TrainingRowsOptions> = {}) =>
     trainingRows(rows, {
       tokenizer: models.tokenizer,
       maxLength: options.maxLength,
       appendEos: options.appendEos,
       seed: options.seed,
       loadInputs: session.loadInputs,
-      ...order,
+      ...own,
     });
+  const selfCritical = openSelfCritical(options, { session, data, models });
+  const compared = async <T>(rows: readonly DataRow[], loaded: T): Promise<T> => {
+    if (selfCritical) await session.similarity?.prepare(rows);
+    return loaded;
+  };
   const trainRows = data.stream
     ? streamedRows({ ...data, stream: data.stream }, {
       ...options,
@@ -172,9 +187,16 @@ async function trainInSession(parts: Parts): Promise<TrainRunResult> {
       shuffleBuffer: options.shuffleBuffer ?? SHUFFLE_BUFFER,
       interleave: options.interleave ?? false,
       weights: parts.weights,
-      loadRows: session.loadRows,
+      async loadRows(rows, onBad) {
+        const loaded = await session.loadRows(rows, onBad);
+        return await compared(loaded.rows, loaded);
+      },
     })
-    : view(data.rows.train.filter(isGood), { interleave: options.interleave, weights: parts.weights });
+    : view(data.rows.train.filter(isGood), {
+      interleave: options.interleave,
+      weights: parts.weights,
+      loadInputs: async (rows) => await compared(rows, await session.loadInputs(rows)),
+    });
   const validationRows = view(data.rows.validation.filter(isGood));
   const validation = validationRows.rowCount === 0 ? undefined : validationRows;
 
@@ -203,7 +225,14 @@ async function trainInSession(parts: Parts): Promise<TrainRunResult> {
     peakLearningRates: { projection: options.projectionLr, lora: options.loraLr },
     fingerprint,
   };
-  const outcome = await trainWithLog({ ...parts, settings, maxSteps, train: trainRows, validation });
+  const outcome = await trainWithLog({
+    ...parts,
+    settings,
+    maxSteps,
+    train: trainRows,
+    validation,
+    selfCritical,
+  });
   const result = { path: run.path, ended: outcome.ended, step: outcome.state.step, data, judged };
   if (outcome.ended === "interrupted") return result;
 
@@ -262,10 +291,14 @@ async function fingerprintOf(
     pushToHub: _13,
     modelId: _14,
     hubPrivateRepo: _15,
-    ...numbers
+    // The model's hash tells, wherever it lies.
+    clipModel: _16,
+    ...others
   } = rest;
-  const sorted = Object.entries(numbers).filter(([, value]) => value !== undefined).sort(([a], [b]) =>
-    a < b ? -1 : 1
+  const { clipLossWeight, clipSamples, reward, rewardGuard, ...numbers } = others;
+  const rewarding = clipLossWeight === 0 ? {} : { clipLossWeight, clipSamples, reward, rewardGuard };
+  const sorted = Object.entries({ ...numbers, ...rewarding }).filter(([, value]) => value !== undefined).sort(
+    ([a], [b]) => a < b ? -1 : 1,
   );
   return await hashOf([JSON.stringify(sorted), models.hash, ...hashes]);
 }

@@ -7,7 +7,7 @@
 
 import { describeError, UserError } from "../base/errors.ts";
 import type { ImageRow } from "../datasets/rows.ts";
-import { CaptionGenerator } from "../generate/generator.ts";
+import { CaptionGenerator, type SearchOptions } from "../generate/generator.ts";
 import { type Gpu, openGpu } from "../gpu/device.ts";
 import { type CaptionerWeights, prefixTokens } from "../models/captioner.ts";
 import { decoderLinears } from "../models/decoder.ts";
@@ -16,8 +16,12 @@ import type { Tensor } from "../gpu/tensor.ts";
 import { type GpuTrainingEngine, recordTrainingEngine } from "../train/engine.ts";
 import { type FeatureImage, Features } from "../train/features.ts";
 import { ImageEncoder } from "../train/image_encoder.ts";
+import type { TrainBatch } from "../train/engine_types.ts";
 import type { BatchInputs, ValidationRows } from "../train/rows.ts";
+import type { SampledCaption } from "../train/self_critical.ts";
 import { FeatureCache, resolveCacheDir } from "./cache.ts";
+import { ClipScorer } from "./clip_scorer.ts";
+import { ImageSimilarity } from "./image_similarity.ts";
 import { ImageWorkers } from "./image_workers.ts";
 import { prepareDriverEnvironment } from "./quiet_driver.ts";
 import type { DataRow } from "./train_data.ts";
@@ -82,6 +86,10 @@ export interface TrainSessionOptions {
   pruneCache: boolean;
   /** When matmul kernels are measured. */
   autotune: typeof AUTOTUNE[number];
+  /** Factor of the policy gradient; 0 for none. @default {0} */
+  policyWeight?: number;
+  /** CLIP or SigLIP that compares captions with images. @default {none} */
+  clipModel?: string | undefined;
   /** Told all the GPU memory that the run will take, evaluations included, before activations are allocated. */
   onMemoryEstimate(bytes: number): void;
 }
@@ -90,6 +98,8 @@ export interface TrainSessionOptions {
 export class TrainSession implements Disposable {
   /** Trains. */
   readonly engine: GpuTrainingEngine;
+  /** Compares captions with images, where the run has a model for it. */
+  readonly similarity: ImageSimilarity | undefined;
   readonly #options: TrainSessionOptions;
   readonly #parts: SessionParts;
   readonly #features: Features | undefined;
@@ -99,6 +109,12 @@ export class TrainSession implements Disposable {
     this.engine = parts.engine;
     this.#parts = parts;
     this.#features = features;
+    this.similarity = parts.scorer &&
+      new ImageSimilarity(
+        parts.scorer,
+        async (row, processor) =>
+          (await parts.workers.prepare(row.path ?? await row.readImage(), processor)).pixelValues,
+      );
   }
 
   /** Loads the base models and records every plan. The device stays the caller's. */
@@ -129,6 +145,7 @@ export class TrainSession implements Disposable {
       maxGradNorm: options.maxGradNorm,
       weightDecay: options.weightDecay,
       seed: options.seed,
+      ...(options.policyWeight !== undefined && { policyWeight: options.policyWeight }),
     });
     const generator = CaptionGenerator.record(gpu, {
       config,
@@ -139,9 +156,12 @@ export class TrainSession implements Disposable {
       features,
     });
     const encoder = features ? ImageEncoder.record(gpu, vision, { batchSize }) : undefined;
-    options.onMemoryEstimate(memoryOf({ engine, generator, encoder }));
-    for (const part of [engine, generator, encoder]) await part?.compile();
-    const parts = { engine, generator, encoder, vision, decoder };
+    const scorer = options.clipModel === undefined
+      ? undefined
+      : await ClipScorer.open(gpu, { model: options.clipModel, batchSize });
+    options.onMemoryEstimate(memoryOf({ engine, generator, encoder, scorer }));
+    for (const part of [engine, generator, encoder, scorer]) await part?.compile();
+    const parts = { engine, generator, encoder, scorer, vision, decoder };
     return new TrainSession(
       options,
       { ...parts, workers: new ImageWorkers({ config: models.processor }) },
@@ -245,18 +265,43 @@ export class TrainSession implements Disposable {
 
   /** Writes captions for rows with the weights as they are now, greedily; at most a batch of them. */
   async caption(data: ValidationRows, indices: readonly number[]): Promise<string[]> {
-    const { tokenizer, config } = this.#options.models;
     const { features, pixelValues } = await data.loadInputs(indices);
+    const found = await this.#generate(features ?? pixelValues!, indices.length, {});
+    return found.map(({ text }) => text);
+  }
+
+  /** Captions of a batch's images with the weights as they are now: drawn with a seed, without one the greedy ones. */
+  sampleCaptions = async (batch: TrainBatch, { seed }: { seed?: number }): Promise<SampledCaption[]> => {
+    const images = batch.features ?? batch.pixelValues!;
+    // No longer than the batches that the engine takes.
+    const maxNewTokens = this.engine.textLength;
+    return await this.#generate(images, batch.size, {
+      maxNewTokens,
+      ...(seed !== undefined && { seed, temperature: 1 }),
+    });
+  };
+
+  async #generate(
+    images: Float32Array,
+    count: number,
+    options: Omit<SearchOptions, "eosIds">,
+  ): Promise<SampledCaption[]> {
+    const { tokenizer, config } = this.#options.models;
     const eosIds = [...new Set([...config.decoder.eosIds, tokenizer.eosId])];
-    const found = await this.#parts.generator.generate(features ?? pixelValues!, indices.length, { eosIds });
-    return found.map(([best]) => tokenizer.decode(best!.ids).trim());
+    const found = await this.#parts.generator.generate(images, count, { ...options, eosIds });
+    return found.map(([best]) => ({
+      ids: best!.ids,
+      text: tokenizer.decode(best!.ids).trim(),
+      logProb: best!.logProb,
+      isFinished: eosIds.includes(best!.ids.at(-1)!),
+    }));
   }
 
   /** Frees GPU memory and ends the workers. */
   [Symbol.dispose](): void {
-    const { engine, generator, encoder, vision, decoder, workers } = this.#parts;
+    const { engine, generator, encoder, scorer, vision, decoder, workers } = this.#parts;
     workers.close();
-    for (const part of [encoder, generator, engine, vision.weights, decoder]) part?.destroy();
+    for (const part of [scorer, encoder, generator, engine, vision.weights, decoder]) part?.destroy();
   }
 }
 
@@ -265,6 +310,7 @@ interface SessionParts {
   generator: CaptionGenerator;
   /** Absent where a vision layer is trained: features are then part of every step. */
   encoder: ImageEncoder | undefined;
+  scorer: ClipScorer | undefined;
   vision: VisionModel;
   decoder: DecoderModel;
   workers: ImageWorkers;
@@ -272,9 +318,10 @@ interface SessionParts {
 
 /** The engine counts the base models as its own. */
 function memoryOf(
-  { engine, generator, encoder }: Pick<SessionParts, "engine" | "generator" | "encoder">,
+  { engine, generator, encoder, scorer }: Pick<SessionParts, "engine" | "generator" | "encoder" | "scorer">,
 ): number {
-  return engine.memoryBytes + generator.memoryBytes + (encoder?.memoryBytes ?? 0);
+  return engine.memoryBytes + generator.memoryBytes + (encoder?.memoryBytes ?? 0) +
+    (scorer?.memoryBytes ?? 0);
 }
 
 async function openFeatures(

@@ -167,7 +167,8 @@ export function streamedRows(
       const ids = loaded.rows.map((row) =>
         tokenizer.encodeCaption(captionForEpoch(row, { seed, epoch }), options)
       );
-      return { size: ids.length, ...loaded.inputs, ...tokenizer.padBatch(ids, { length }) };
+      const tokens = tokenizer.padBatch(ids, { length });
+      return { size: ids.length, ...loaded.inputs, ...tokens, rows: loaded.rows };
     },
   };
 }

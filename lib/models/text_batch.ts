@@ -28,6 +28,20 @@ export interface TextBatch {
   pooledRows: Uint32Array<ArrayBuffer>;
 }
 
+/** A batch that has no texts yet: inputs of its size are recorded with and written later. */
+export function emptyTexts(size: number, length: number): TextBatch {
+  const array = () => new Uint32Array(size * length);
+  return {
+    size,
+    length,
+    inputIds: array(),
+    keyMask: array(),
+    positionIds: array(),
+    tokenTypeIds: array(),
+    pooledRows: new Uint32Array(size),
+  };
+}
+
 /** Options of {@linkcode packTexts}. */
 export interface PackTextsOptions {
   config: TextConfig;
@@ -54,16 +68,8 @@ export function packTexts(texts: readonly (readonly number[])[], options: PackTe
         `${maxTextTokens(config)} tokens`,
     );
   }
-  const array = (fill = 0) => new Uint32Array(texts.length * T).fill(fill);
-  const batch: TextBatch = {
-    size: texts.length,
-    length: T,
-    inputIds: array(config.padId),
-    keyMask: array(),
-    positionIds: array(),
-    tokenTypeIds: array(),
-    pooledRows: new Uint32Array(texts.length),
-  };
+  const batch = emptyTexts(texts.length, T);
+  batch.inputIds.fill(config.padId);
   for (const [b, text] of texts.entries()) {
     if (text.length < 1 || text.length > T) {
       throw new RangeError(`Cannot pack text ${b}: it has ${text.length} tokens, expected 1 to ${T}`);

@@ -23,6 +23,11 @@ export interface LmHeadLossOptions {
   lossSum?: Tensor | undefined;
   /** Factor of all gradients, not of the loss: 1 / micro-batches of a step. @default {1} */
   gradScale?: number;
+  /**
+   * f32 [N]: the loss is the sum over all labels of weight times cross-entropy instead of the mean. Weights may be negative; those of
+   * rows without a label do not count. @default {one by the number of labels, each}
+   */
+  weights?: Tensor | undefined;
   /** Rows of the weight per chunk, a multiple of 128; fewer where a binding holds fewer. @default {8192} */
   chunkRows?: number;
 }
@@ -30,6 +35,7 @@ export interface LmHeadLossOptions {
 /**
  * Records the mean over all labels that are not -100 of the cross-entropy of softmax(hidden · weightᵀ), for `hidden` [N, D],
  * `weight` [V, D] in f32, bf16 or f16, and `labels` i32 [N]. Gradients go to `hidden` and to a trainable (f32) weight.
+ * With `weights` it is a weighted sum instead: sampled tokens weighted by an advantage give the policy gradient.
  *
  * The vocabulary is walked in chunks of rows; the backward pass computes their logits again, so memory is N·chunkRows
  * instead of N·V. Without a valid label the loss and all gradients are 0. A label that is neither -100 nor one of
@@ -50,7 +56,7 @@ export function lmHeadLoss(
 ): Tensor {
   const { lossOut, gradScale = 1, chunkRows = 8192 } = options;
   const [N, V] = [labels.size, weight.dim(0)];
-  check({ hidden, weight, labels, lossOut, chunkRows });
+  check({ hidden, weight, labels, lossOut, chunkRows, weights: options.weights });
   const rows = hidden.reshape(N, weight.dim(1));
   const chunks = chunksOf(r, { weight, N, chunkRows });
   const logits = r.tensor([N * Math.max(...chunks.map(({ start, end }) => end - start))], "logits");
@@ -58,7 +64,10 @@ export function lmHeadLoss(
   const targets = r.tensor([N], "targets");
   const lossSum = options.lossSum ?? r.tensor([1], "no loss sum");
   if (options.lossSum === undefined) r.clear(lossSum);
-  const common = { N, V, grad_scale: gradScale, nan_bits: NAN_BITS };
+  const weights = options.weights ?? r.tensor([1], "no weights");
+  if (options.weights === undefined) r.clear(weights);
+  const weighted = options.weights !== undefined;
+  const common = { N, V, grad_scale: gradScale, nan_bits: NAN_BITS, weighted };
   const chunkLogits = ({ start, end }: RowWindow): Tensor =>
     // A shorter last chunk uses the head of the memory.
     logits.rows(0, N * (end - start)).reshape(N, end - start);
@@ -82,7 +91,7 @@ export function lmHeadLoss(
     overChunk("reduce", chunk, { labels, running, targets });
   }
   r.dispatch(kernel, "finish", {
-    bind: { labels, running, targets, loss_out: lossOut, loss_sum: lossSum },
+    bind: { labels, running, targets, weights, loss_out: lossOut, loss_sum: lossSum },
     params: { ...common, first_column: 0, width: V },
     workgroups: [1],
   });
@@ -101,7 +110,7 @@ export function lmHeadLoss(
     for (const [i, chunk] of chunks.toReversed().entries()) {
       if (i > 0) computeLogits(chunk);
       const dLogits = chunkLogits(chunk);
-      overChunk("gradient", chunk, { labels, running, loss_out: lossOut });
+      overChunk("gradient", chunk, { labels, running, weights, loss_out: lossOut });
       if (dHidden !== undefined) {
         matmul(r, "NN", dLogits, weight.rows(chunk.start, chunk.end), {
           out: dHidden.into.reshape(N, weight.dim(1)),
@@ -141,12 +150,13 @@ function chunksOf(
 }
 
 function check(
-  { hidden, weight, labels, lossOut, chunkRows }: {
+  { hidden, weight, labels, lossOut, chunkRows, weights }: {
     hidden: Tensor;
     weight: Tensor;
     labels: Tensor;
     lossOut: Tensor;
     chunkRows: number;
+    weights: Tensor | undefined;
   },
 ): void {
   if (labels.dtype !== "i32" || hidden.dtype !== "f32" || hidden.size !== labels.size * weight.dim(1)) {
@@ -158,6 +168,11 @@ function check(
   if (lossOut.dtype !== "f32" || lossOut.size !== 2) {
     throw new TypeError(
       `Cannot record the loss: lossOut is ${lossOut.dtype} [${lossOut.shape}], expected f32 [2]`,
+    );
+  }
+  if (weights !== undefined && (weights.dtype !== "f32" || weights.size !== labels.size)) {
+    throw new TypeError(
+      `Cannot record the loss: weights are ${weights.dtype} [${weights.shape}], expected f32 [${labels.size}]`,
     );
   }
   if (weight.requiresGrad && weight.dtype !== "f32") {

@@ -22,9 +22,9 @@ import {
 import { decoderHead } from "../models/decoder.ts";
 import { findNonFiniteGradient, type ParameterGroup, ParameterSet } from "../nn/parameters.ts";
 import { createOptimizerState, recordOptimizerStep, writeOptimizerState } from "../ops/adamw.ts";
-import { lmHeadLoss } from "../ops/lm_head_loss.ts";
+import { lmHeadLoss, type LmHeadLossOptions } from "../ops/lm_head_loss.ts";
 import { gatherTextRows } from "../ops/prefix.ts";
-import type { EngineState, StepStats, TrainBatch, TrainingEngine } from "./engine_types.ts";
+import type { EngineState, PolicyBatch, StepStats, TrainBatch, TrainingEngine } from "./engine_types.ts";
 
 /** Options of {@linkcode createTrainingEngine}. */
 export interface TrainingEngineOptions {
@@ -49,6 +49,8 @@ export interface TrainingEngineOptions {
   weightDecay?: number;
   /** Seed of dropout. @default {42} */
   seed?: number;
+  /** Factor of the policy gradient; 0 for an engine without one. @default {0} */
+  policyWeight?: number;
 }
 
 /** Steps whose statistics are kept on the GPU until they are read. */
@@ -67,7 +69,7 @@ export async function createTrainingEngine(
 /** Records everything; {@linkcode GpuTrainingEngine.compile} makes it ready. What it will take is known in between. */
 export function recordTrainingEngine(gpu: Gpu, options: TrainingEngineOptions): GpuTrainingEngine {
   const { config, batchSize: B, textLength: T } = options;
-  const { weightDecay = 0.01, maxGradNorm = 1, seed = 42 } = options;
+  const { weightDecay = 0.01, maxGradNorm = 1, seed = 42, policyWeight = 0 } = options;
   const set = new ParameterSet(gpu, groupParameters(config, options.start, weightDecay));
   const { vision, decoder } = config;
   const images = options.features
@@ -84,33 +86,38 @@ export function recordTrainingEngine(gpu: Gpu, options: TrainingEngineOptions): 
   const weights: CaptionerWeights = { ...options.models, trainable: set };
   const head = decoderHead(weights.decoder, decoder);
 
-  const recordLoss = (r: Recorder, training: boolean): void => {
+  const recordLoss = (
+    r: Recorder,
+    { dropout = false, ...loss }: Partial<LmHeadLossOptions> & { dropout?: boolean } = {},
+  ): Recorder => {
     const visionFeatures = options.features ? images : encodeImages(r, weights, images, config);
-    const run = training ? { config, dropoutSeed: inputs.dropoutSeed } : { config };
+    const run = dropout ? { config, dropoutSeed: inputs.dropoutSeed } : { config };
     const prefix = projectFeatures(r, weights, visionFeatures, run);
     const hidden = decodeHidden(r, weights, { prefix, inputIds: inputs.inputIds }, run);
     const rows = gatherTextRows(r, hidden, { prefixTokens: prefixTokens(config) });
-    lmHeadLoss(r, rows, head, inputs.labels, {
-      lossOut: evalLoss,
-      ...(training ? { lossSum } : {}),
-      gradScale: 1 / options.accumulation,
-    });
+    lmHeadLoss(r, rows, head, inputs.labels, { lossOut: evalLoss, ...loss });
+    r.backward();
+    return r;
   };
-  const micro = new Recorder(gpu, true);
-  recordLoss(micro, true);
-  micro.backward();
-  const evaluation = new Recorder(gpu, false);
-  recordLoss(evaluation, false);
+  const gradScale = 1 / options.accumulation;
+  const micro = recordLoss(new Recorder(gpu, true), { dropout: true, lossSum, gradScale });
+  const evaluation = recordLoss(new Recorder(gpu, false));
+  const tokenWeights = policyWeight === 0
+    ? undefined
+    : createTensor(gpu, [B * T], { label: "token weights" });
+  // Captions were sampled without dropout: only so is it the gradient of what wrote them.
+  const policy = tokenWeights &&
+    recordLoss(new Recorder(gpu, true), { weights: tokenWeights, gradScale: policyWeight * gradScale });
   const optimizer = new Recorder(gpu, false);
   const state = createOptimizerState(gpu, set);
   const stats = createTensor(gpu, [RING, 4], { label: "stats" });
   recordOptimizerStep(optimizer, set, { state, stats, loss: lossSum, maxGradNorm });
-  const group = new PlanGroup(
+  const group = new PlanGroup<string>(
     gpu,
-    { micro, evaluation, optimizer },
-    [...Object.values(inputs), state, stats, evalLoss, lossSum],
+    { micro, evaluation, optimizer, ...(policy && { policy }) },
+    [...Object.values(inputs), state, stats, evalLoss, lossSum, ...(tokenWeights ? [tokenWeights] : [])],
   );
-  return new GpuTrainingEngine(gpu, { options, set, inputs, group, state, stats, evalLoss });
+  return new GpuTrainingEngine(gpu, { options, set, inputs, tokenWeights, group, state, stats, evalLoss });
 }
 
 function groupParameters(
@@ -136,7 +143,9 @@ interface EngineParts {
   options: TrainingEngineOptions;
   set: ParameterSet;
   inputs: { images: Tensor; inputIds: Tensor; labels: Tensor; dropoutSeed: Tensor };
-  group: PlanGroup<"micro" | "evaluation" | "optimizer">;
+  /** [B * T], of the policy gradient where there is one. */
+  tokenWeights: Tensor | undefined;
+  group: PlanGroup<string>;
   state: Tensor;
   stats: Tensor;
   evalLoss: Tensor;
@@ -187,26 +196,41 @@ export class GpuTrainingEngine implements TrainingEngine {
 
   /** The recorded micro-batch, to be profiled and counted. */
   get microPlan(): Plan {
-    return this.#parts.group.plans.micro;
+    return this.#plan("micro");
   }
 
   microStep(batch: TrainBatch, options: { seedStep: number }): void {
-    const { inputs, group } = this.#parts;
+    const { inputs } = this.#parts;
     this.#write(batch);
     writeTensor(
       this.#gpu,
       inputs.dropoutSeed,
       Uint32Array.of(this.#parts.options.seed ?? 42, options.seedStep),
     );
-    group.plans.micro.run();
+    this.#plan("micro").run();
+  }
+
+  policyStep(batch: PolicyBatch): void {
+    const { tokenWeights, options: { batchSize: B, textLength: T } } = this.#parts;
+    if (tokenWeights === undefined || batch.weights.length !== batch.labels.length) {
+      throw new TypeError(
+        `Cannot run a policy gradient with ${batch.weights.length} weights for ${batch.labels.length} labels; expected as many, ` +
+          "and an engine that was made with a policyWeight",
+      );
+    }
+    this.#write(batch);
+    const weights = new Float32Array(B * T);
+    weights.set(batch.weights);
+    writeTensor(this.#gpu, tokenWeights, weights);
+    this.#plan("policy").run();
   }
 
   optimizerStep(options: { step: number; learningRates: Record<TrainableGroup, number> }): void {
-    const { set, state, group } = this.#parts;
+    const { set, state } = this.#parts;
     this.#step = options.step;
     this.#read ??= options.step - 1;
     writeOptimizerState(this.#gpu, state, { set, ...options, slot: options.step % RING });
-    group.plans.optimizer.run();
+    this.#plan("optimizer").run();
   }
 
   async readStats(): Promise<StepStats[]> {
@@ -229,7 +253,7 @@ export class GpuTrainingEngine implements TrainingEngine {
 
   async evaluateLoss(batch: TrainBatch): Promise<{ loss: number; tokens: number }> {
     this.#write(batch);
-    this.#parts.group.plans.evaluation.run();
+    this.#plan("evaluation").run();
     const [bytes] = await readTensors(this.#gpu, [this.#parts.evalLoss]);
     const [loss, tokens] = new Float32Array(bytes!.buffer);
     return { loss: loss!, tokens: tokens! };
@@ -257,6 +281,10 @@ export class GpuTrainingEngine implements TrainingEngine {
   destroy(): void {
     this.#parts.group.destroy();
     this.#parts.set.destroy();
+  }
+
+  #plan(name: "micro" | "evaluation" | "optimizer" | "policy"): Plan {
+    return this.#parts.group.plans[name]!;
   }
 
   #write(batch: TrainBatch): void {

@@ -6,6 +6,16 @@
 
 import type { TrainableGroup } from "../models/captioner.ts";
 
+/** An image of the data, for whoever judges what is written about it. */
+export interface BatchRow {
+  /** What messages call it. */
+  readonly id: string;
+  /** Of the image's bytes, hexadecimal. */
+  readonly sha256: string;
+  /** What counts as right; at least one. */
+  readonly captions: readonly string[];
+}
+
 /** One micro-batch, B rows of at most the engine's T text tokens. */
 export interface TrainBatch {
   /** Rows that count, at most the engine's batch size; the rest is padded and ignored. */
@@ -18,6 +28,14 @@ export interface TrainBatch {
   inputIds: Int32Array;
   /** Token ids to predict [size, T], -100 where ignored. */
   labels: Int32Array;
+  /** Whose the rows are, [size], where the data say. */
+  rows?: readonly BatchRow[];
+}
+
+/** Captions that were sampled, with how much each token counts. */
+export interface PolicyBatch extends Omit<TrainBatch, "rows"> {
+  /** [size, T]: advantage of the token's caption by the tokens of the micro-batch; of any sign. */
+  weights: Float32Array;
 }
 
 /** What one optimizer step did. */
@@ -54,6 +72,13 @@ export interface TrainingEngine {
   readonly trainableCounts: Readonly<Record<TrainableGroup, number>>;
   /** Adds the gradients of one micro-batch, scaled by 1 / accumulation. `seedStep` numbers the micro-batch for dropout. */
   microStep(batch: TrainBatch, options: { seedStep: number }): void;
+  /**
+   * Adds the policy gradient of sampled captions: that of weight · cross-entropy, summed over their tokens, scaled by the weight of the
+   * policy gradient / accumulation, without dropout, as they were sampled.
+   *
+   * @throws {TypeError} if the engine was made without
+   */
+  policyStep(batch: PolicyBatch): void;
   /** Clips, updates, zeroes the gradients. */
   optimizerStep(options: { step: number; learningRates: Record<TrainableGroup, number> }): void;
   /** Statistics of the steps since the last call. Waits for the GPU, so call it every few steps. */

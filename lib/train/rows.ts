@@ -6,7 +6,7 @@
 
 import { UserError } from "../base/errors.ts";
 import { BatchOrder, type BatchPosition, type RowOrder } from "../datasets/batches.ts";
-import type { TrainBatch } from "./engine_types.ts";
+import type { BatchRow, TrainBatch } from "./engine_types.ts";
 
 /** What an engine is given of images: vision features [size, P, Dv], or normalised pixels [size, 3, I, I]. */
 export type BatchInputs =
@@ -60,6 +60,8 @@ export interface IndexedRows {
   loadInputs(rows: readonly number[]): Promise<BatchInputs>;
   /** Captions of rows, each padded to `length` tokens; rows with several captions have one chosen by the epoch. */
   tokens(rows: readonly number[], options: BatchOptions): BatchTokens;
+  /** Whose rows are. @default nobody asks */
+  describe?(rows: readonly number[]): readonly BatchRow[];
 }
 
 /** What a training reads. */
@@ -86,7 +88,8 @@ export async function loadBatch(
 ): Promise<TrainBatch> {
   if ("loadBatch" in data) return await data.loadBatch(rows, options);
   const inputs = await data.loadInputs(rows);
-  return { size: rows.length, ...inputs, ...data.tokens(rows, options) };
+  const described = data.describe && { rows: data.describe(rows) };
+  return { size: rows.length, ...inputs, ...data.tokens(rows, options), ...described };
 }
 
 /** More batches without a good row are no accident. */

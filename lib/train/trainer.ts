@@ -9,6 +9,7 @@ import type { StepStats } from "./engine_types.ts";
 import { type CaptionSample, evaluate } from "./evaluation.ts";
 import { MicroBatches, orderOf } from "./rows.ts";
 import { learningRatesAt } from "./schedule.ts";
+import type { SampleStats } from "./self_critical.ts";
 import { checkpointName, type LogEntry, type StopReason, type TrainerState } from "./trainer_state.ts";
 import type { TrainOptions, TrainOutcome, TrainSettings } from "./trainer_types.ts";
 
@@ -50,6 +51,8 @@ class Training {
   #readStep: number;
   #readMs = performance.now();
   #unreadLimit = 1;
+  /** Of steps whose statistics wait on the GPU. */
+  readonly #samples = new Map<number, SampleStats[]>();
 
   constructor(options: TrainOptions) {
     const { engine, settings, train: data, resume } = options;
@@ -109,14 +112,25 @@ class Training {
   }
 
   async #step(): Promise<void> {
-    const { engine, settings } = this.#options;
+    const { engine, settings, selfCritical } = this.#options;
     const step = this.#state.step + 1;
     let seedStep = this.#state.seedStep;
+    const samples: SampleStats[] = [];
     for (let micro = 0; micro < settings.gradientAccumulationSteps; micro++) {
       const batch = await this.#batches.next();
+      if (selfCritical) {
+        try {
+          samples.push(await selfCritical.step(engine, batch, { seedStep }));
+        } catch (error) {
+          // A step before may have been bad: what that did is the reason.
+          await this.#readStats();
+          throw error;
+        }
+      }
       engine.microStep(batch, { seedStep: seedStep++ });
       this.#imagesSeen += batch.size;
     }
+    if (selfCritical) this.#samples.set(step, samples);
     engine.optimizerStep({ step, learningRates: this.#ratesAt(step) });
     this.#isUnsaved = true;
     this.#state = { ...this.#state, step, seedStep, position: this.#batches.positionOf(seedStep) };
@@ -139,12 +153,15 @@ class Training {
         );
       }
       if (!finite) throw await this.#explainNonFinite({ step: done, loss, gradNorm, finite });
+      const samples = this.#samples.get(done);
+      this.#samples.delete(done);
       this.#record({
         step: done,
         epoch: this.#epochAt(done),
         loss,
         grad_norm: gradNorm,
         learning_rate: this.#ratesAt(done).projection,
+        ...(samples && this.#options.selfCritical!.describe(samples, loss)),
       });
     }
     if (this.#readStep !== step) {
@@ -157,12 +174,14 @@ class Training {
 
   /** The steps after a bad one changed nothing, so its gradients can be made again to see where they break first. */
   async #explainNonFinite({ step, loss, gradNorm }: StepStats): Promise<UserError> {
-    const { engine, settings } = this.#options;
+    const { engine, settings, selfCritical } = this.#options;
     let tensor = await engine.findBadGradient();
     const { gradientAccumulationSteps } = settings;
     for (let micro = 0; tensor === undefined && micro < gradientAccumulationSteps; micro++) {
       const seedStep = (step - 1) * gradientAccumulationSteps + micro;
-      engine.microStep(await this.#batches.at(seedStep), { seedStep });
+      const batch = await this.#batches.at(seedStep);
+      await selfCritical?.step(engine, batch, { seedStep });
+      engine.microStep(batch, { seedStep });
       tensor = await engine.findBadGradient();
     }
     const what = Number.isFinite(loss) ? `the norm of the gradients is ${gradNorm}` : `the loss is ${loss}`;

@@ -8,6 +8,7 @@ import type { EngineState, TrainingEngine } from "./engine_types.ts";
 import type { CaptionSample, GenerateCaptions } from "./evaluation.ts";
 import type { TrainingRows, ValidationRows } from "./rows.ts";
 import type { PeakLearningRates } from "./schedule.ts";
+import type { SelfCritical } from "./self_critical.ts";
 import type { LogEntry, StopReason, TrainerState } from "./trainer_state.ts";
 
 /** Numbers that steer a training. */
@@ -62,6 +63,8 @@ export interface TrainOptions {
   validation?: ValidationRows;
   /** Writes captions during evaluations. */
   generateCaptions?: GenerateCaptions;
+  /** Adds the policy gradient of sampled captions. */
+  selfCritical?: SelfCritical;
   /** Validation rows that captions are written for. */
   captionedRows?: readonly number[];
   /** Where to continue; its settings must be the same, see {@linkcode TrainerState.fingerprint}. */

@@ -14,6 +14,8 @@ interface Case {
   hidden: ArrayLike<number>;
   weight: ArrayLike<number>;
   labels: Int32Array<ArrayBuffer>;
+  /** Of a weighted sum. @default the mean */
+  weights?: Float32Array<ArrayBuffer>;
 }
 
 function logitRow({ V, D, hidden, weight }: Case, n: number): Float64Array {
@@ -31,10 +33,11 @@ function reference(c: Case): number {
     if (c.labels[n] === -100) continue;
     const row = logitRow(c, n);
     const highest = Math.max(...row);
-    sum += highest + Math.log(row.reduce((s, l) => s + Math.exp(l - highest), 0)) - row[c.labels[n]!]!;
+    const loss = highest + Math.log(row.reduce((s, l) => s + Math.exp(l - highest), 0)) - row[c.labels[n]!]!;
+    sum += loss * (c.weights?.[n] ?? 1);
     count++;
   }
-  return count === 0 ? 0 : sum / count;
+  return count === 0 ? 0 : c.weights ? sum : sum / count;
 }
 
 function makeCase(N: number, V: number, D: number, scale = 1): Case {
@@ -73,6 +76,7 @@ async function run(
   lmHeadLoss(r, hidden, weight, tensorFrom(gpu, c.labels), {
     lossOut,
     lossSum,
+    ...c.weights === undefined ? {} : { weights: tensorFrom(gpu, c.weights) },
     ...chunkRows === undefined ? {} : { chunkRows },
     ...gradScale === undefined ? {} : { gradScale },
   });
@@ -104,8 +108,8 @@ for (
   ] as const
 ) {
   const where = `N=${N} V=${V} D=${D}, chunks of ${chunkRows ?? "the default"}`;
-  Deno.test(`lmHeadLoss agrees with its reference and its numerical gradient, ${where}`, async () => {
-    const c = makeCase(N, V, D);
+  const agrees = async (weights?: Float32Array<ArrayBuffer>) => {
+    const c = { ...makeCase(N, V, D), ...(weights && { weights }) };
     const got = await run(await testGpu(), c, {
       gradScale: 0.25,
       ...chunkRows === undefined ? {} : { chunkRows },
@@ -124,7 +128,11 @@ for (
       absolute: 1e-6,
       label: "dWeight",
     });
-  });
+  };
+  Deno.test(`lmHeadLoss agrees with its reference and its numerical gradient, ${where}`, () => agrees());
+  // Of both signs, one of them zero; those of rows without a label do not count.
+  const weights = randomValues(N, 9, 2).map((w, n) => n === 3 ? 0 : w);
+  Deno.test(`lmHeadLoss with weights agrees with them too, ${where}`, () => agrees(weights));
 }
 
 Deno.test("lmHeadLoss and logits read packed weights, whole and through windows", async () => {
@@ -204,6 +212,9 @@ Deno.test("lmHeadLoss refuses wrong labels, widths, outputs and chunks", async (
   assert.throws(() => lmHeadLoss(r, r.tensor([3, 9], "hidden"), weight, labels, options), TypeError);
   assert.throws(() => lmHeadLoss(r, hidden, weight, r.tensor([4], "labels", "i32"), options), TypeError);
   assert.throws(() => lmHeadLoss(r, hidden, weight, labels, { lossOut: createTensor(gpu, [1]) }), TypeError);
+  for (const weights of [createTensor(gpu, [2]), createTensor(gpu, [3], { dtype: "u32" })]) {
+    assert.throws(() => lmHeadLoss(r, hidden, weight, labels, { lossOut, weights }), TypeError);
+  }
   for (const chunkRows of [0, 64, 100, 8191.5]) {
     assert.throws(() => lmHeadLoss(r, hidden, weight, labels, { lossOut, chunkRows }), RangeError);
   }

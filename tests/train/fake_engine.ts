@@ -82,6 +82,12 @@ export function fakeEngine(options: FakeEngineOptions = {}): TrainingEngine & { 
       current = Math.floor(seedStep / accumulation) + 1;
       if (current === nanAt) get(gradients, A)[1] = NaN;
     },
+    policyStep(batch) {
+      // Every token of a caption pulls the bias its own way.
+      for (const [i, weight] of batch.weights.entries()) {
+        get(gradients, BIAS)[0]! += weight * (batch.labels[i]! < 0 ? 0 : batch.labels[i]! + 1) / accumulation;
+      }
+    },
     optimizerStep({ step, learningRates }) {
       let square = 0;
       for (const name of NAMES) for (const g of get(gradients, name)) square += g * g;

@@ -27,6 +27,8 @@ const SIGMA = 6;
 export class CiderCorpus {
   /** By n-gram: logarithm of images by images that have it. */
   readonly #rarity: Float64Array;
+  /** Of n-grams that were not counted then: no image has them. */
+  readonly #unseen: number;
 
   /**
    * Counts the references of all images.
@@ -46,10 +48,8 @@ export class CiderCorpus {
         }
       }
     }
-    this.#rarity = Float64Array.from(
-      frequency,
-      (count) => Math.log(images.length) - Math.log(Math.max(1, count)),
-    );
+    this.#unseen = Math.log(images.length);
+    this.#rarity = Float64Array.from(frequency, (count) => this.#unseen - Math.log(Math.max(1, count)));
   }
 
   /** Scores of one caption: means over its references. */
@@ -65,7 +65,7 @@ export class CiderCorpus {
       for (let n = 0; n < MAX_ORDER; n++) {
         let [clipped, plain] = [0, 0];
         visitCounts([candidate, reference], n, (ngram, inOurs, inTheirs) => {
-          const squared = rarity[ngram]! ** 2 * inTheirs;
+          const squared = (rarity[ngram] ?? this.#unseen) ** 2 * inTheirs;
           clipped += Math.min(inOurs, inTheirs) * squared;
           plain += inOurs * squared;
         });
@@ -87,7 +87,7 @@ export class CiderCorpus {
         const ngram = ngrams[i]!;
         let count = 0;
         while (i < end && ngrams[i] === ngram) i++, count++;
-        squares += (count * this.#rarity[ngram]!) ** 2;
+        squares += (count * (this.#rarity[ngram] ?? this.#unseen)) ** 2;
       }
       return Math.sqrt(squares);
     });

@@ -37,35 +37,43 @@ export class NgramIndex {
 
   /** Numbers the n-grams of a text. White space inside a token separates. */
   count(tokens: readonly string[]): CountedText {
-    const words = tokens.some((token) => /\s/.test(token))
-      ? tokens.flatMap((token) => token.split(/\s+/).filter((word) => word !== ""))
-      : tokens;
-    const { length } = words;
-    const numbers = words.map((word) => {
-      let number = this.#tokens.get(word);
-      if (number === undefined) this.#tokens.set(word, number = this.#tokens.size + 1);
-      return number;
+    return countNgrams(tokens, {
+      token: (word) => {
+        let number = this.#tokens.get(word);
+        if (number === undefined) this.#tokens.set(word, number = this.#tokens.size + 1);
+        return number;
+      },
+      ngram: (key) => this.#numberOf(key),
     });
-    const ngrams = new Int32Array(orderStart(length, MAX_ORDER));
-    const starts = Array.from({ length: MAX_ORDER + 1 }, (_, n) => orderStart(length, n));
-    for (let at = 0; at < length; at++) {
-      let prefix = 0;
-      for (let n = 0; n < MAX_ORDER && at + n < length; n++) {
-        prefix = this.#numberOf(prefix * 2 ** 26 + numbers[at + n]!);
-        ngrams[starts[n]! + at] = prefix;
-      }
-    }
-    for (let n = 0; n < MAX_ORDER; n++) sortSmall(ngrams, starts[n]!, { end: starts[n + 1]! });
-    return { length, ngrams };
+  }
+
+  /**
+   * Numbers the n-grams of a text without keeping those that are new: they have numbers above {@linkcode NgramIndex.size} that mean
+   * nothing beyond this text. The same text has the same numbers, whatever was looked up before.
+   */
+  lookUp(tokens: readonly string[]): CountedText {
+    const [newTokens, newNgrams] = [new Map<string, number>(), new Map<number, number>()];
+    const numberIn = <T>(map: Map<T, number>, key: T, size: number): number => {
+      let number = map.get(key);
+      if (number === undefined) map.set(key, number = size + map.size + 1);
+      return number;
+    };
+    return countNgrams(tokens, {
+      token: (word) => this.#tokens.get(word) ?? numberIn(newTokens, word, this.#tokens.size),
+      ngram: (key) => this.#values[this.#slotOf(key)] || numberIn(newNgrams, key, this.#size),
+    });
+  }
+
+  #slotOf(key: number): number {
+    const mask = this.#keys.length - 1;
+    let slot = hash(key) & mask;
+    while (this.#keys[slot] !== 0 && this.#keys[slot] !== key) slot = (slot + 1) & mask;
+    return slot;
   }
 
   #numberOf(key: number): number {
-    const mask = this.#keys.length - 1;
-    let slot = hash(key) & mask;
-    while (this.#keys[slot] !== 0) {
-      if (this.#keys[slot] === key) return this.#values[slot]!;
-      slot = (slot + 1) & mask;
-    }
+    const slot = this.#slotOf(key);
+    if (this.#keys[slot] === key) return this.#values[slot]!;
     if (this.#size === 2 ** 26 - 1) {
       throw new RangeError("Cannot count n-grams: there are more than 67 million");
     }
@@ -88,6 +96,29 @@ export class NgramIndex {
       this.#values[slot] = values[i]!;
     }
   }
+}
+
+/** Counts the n-grams of a text with the numbers of tokens and of n-grams, by their keys. */
+function countNgrams(
+  tokens: readonly string[],
+  numberOf: { token(word: string): number; ngram(key: number): number },
+): CountedText {
+  const words = tokens.some((token) => /\s/.test(token))
+    ? tokens.flatMap((token) => token.split(/\s+/).filter((word) => word !== ""))
+    : tokens;
+  const { length } = words;
+  const numbers = words.map(numberOf.token);
+  const ngrams = new Int32Array(orderStart(length, MAX_ORDER));
+  const starts = Array.from({ length: MAX_ORDER + 1 }, (_, n) => orderStart(length, n));
+  for (let at = 0; at < length; at++) {
+    let prefix = 0;
+    for (let n = 0; n < MAX_ORDER && at + n < length; n++) {
+      prefix = numberOf.ngram(prefix * 2 ** 26 + numbers[at + n]!);
+      ngrams[starts[n]! + at] = prefix;
+    }
+  }
+  for (let n = 0; n < MAX_ORDER; n++) sortSmall(ngrams, starts[n]!, { end: starts[n + 1]! });
+  return { length, ngrams };
 }
 
 /** Calls back with each different n-gram of `a`: its number, and how often it is in `a` and in `b`. */
