@@ -100,7 +100,8 @@ Deno.test(
       ok(result.data.badRows.rows.every(({ id }) => /^train-0\.parquet#(3|4|5|9|17)$/.test(id)));
       await rejects(run(root, "runs", `${flags} --max-bad-rows 0.05`), {
         name: "UserError",
-        message: /2 of 34 rows are bad/,
+        // Batches that were read ahead may have bad ones too by then.
+        message: /[2-5] of 34 rows are bad/,
       });
     }),
 );

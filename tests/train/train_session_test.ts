@@ -5,9 +5,18 @@ import { countBuffers, testGpu } from "../support/gpu.ts";
 
 const LORA = { rank: 8, alpha: 8, dropout: 0.1, targetModules: ["q_proj", "v_proj"] };
 
-for (const unfrozenVisionLayers of [0, 1]) {
+const REWARDED = { policyWeight: 0.5, clipModel: "embedded:siglip" };
+
+for (
+  const { unfrozenVisionLayers, rewarded, name } of [
+    { unfrozenVisionLayers: 0, rewarded: {}, name: "vision frozen" },
+    { unfrozenVisionLayers: 1, rewarded: {}, name: "a vision layer trained" },
+    { unfrozenVisionLayers: 0, rewarded: REWARDED, name: "with rewards" },
+    { unfrozenVisionLayers: 1, rewarded: REWARDED, name: "a vision layer trained with rewards" },
+  ]
+) {
   Deno.test({
-    name: `the memory told beforehand is what is allocated, ${unfrozenVisionLayers} vision layers trained`,
+    name: `the memory told beforehand is what is allocated, ${name}`,
     sanitizeOps: false,
     sanitizeResources: false,
     async fn() {
@@ -38,6 +47,7 @@ for (const unfrozenVisionLayers of [0, 1]) {
           maxCacheBytes: 0,
           pruneCache: false,
           autotune: "off",
+          ...rewarded,
           onMemoryEstimate: (bytes) => told = bytes,
         });
         toldWhenMade = session.memoryBytes;
