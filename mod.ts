@@ -29,6 +29,13 @@ export type { ImageDecoder, RgbImage } from "./lib/image/decode.ts";
 export type { OnnxProvider } from "./lib/generate/onnxruntime.ts";
 export type { OnnxDtype } from "./lib/models/onnx_layouts.ts";
 export { DeviceError, type Gpu, NoAdapterError, openGpu, type OpenGpuOptions } from "./lib/gpu/device.ts";
+export {
+  findProtectedTerms,
+  type FindTermsOptions,
+  PROTECTED_CATEGORIES,
+  type ProtectedCategory,
+  type ProtectedMatch,
+} from "./lib/quality/protected_terms.ts";
 export { UserError } from "./lib/base/errors.ts";
 
 if (import.meta.main) {
