@@ -8,6 +8,8 @@
 export enum Gap {
   /** White space or a hyphen. */
   None,
+  /** The end of a possessive: what follows is owned, and no part of the word's own name. */
+  Owns,
   /** A comma. */
   Comma,
   /** Anything that ends a thought: a full stop, a bracket, a quote. */
@@ -89,6 +91,7 @@ export function splitWords(caption: string, isWhole: (word: string) => boolean):
       for (const part of word.split("-")) {
         const whole = isWhole(part) ? part : part.replace(SHORTENED, "");
         if (whole !== "") add(whole, offset);
+        if (/[a-z]'s?$/.test(part) && whole !== part) gaps[gaps.length - 1] = Gap.Owns;
         offset += part.length + 1;
       }
     }

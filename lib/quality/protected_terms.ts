@@ -7,26 +7,9 @@
  * @module
  */
 
-import { type CaptionWords, Gap, splitWords } from "./caption_words.ts";
-import {
-  AMBIGUOUS_PEOPLE,
-  ANIMALS,
-  CLOSERS,
-  COMPOUNDING,
-  COPULAS,
-  COUNTRIES,
-  DECADES,
-  DETERMINERS,
-  GATHERINGS,
-  MODIFIERS,
-  NUMBERS,
-  PEOPLE,
-  POSSESSIVES,
-  PRONOUNS,
-  type ProtectedCategory,
-  type TermEntry,
-  TERMS,
-} from "./word_lists.ts";
+import { type CaptionWords, splitWords } from "./caption_words.ts";
+import { scanTerms } from "./term_rules.ts";
+import { MODIFIERS, type ProtectedCategory, TERMS } from "./word_lists.ts";
 
 export { LIST_SOURCES, PROTECTED_CATEGORIES, type ProtectedCategory } from "./word_lists.ts";
 
@@ -56,13 +39,10 @@ export interface FindTermsOptions {
 
 const CONTEXT_UNITS = 30;
 
-/** Adjectives looked past on the way to the person they describe. */
-const MAX_ADJECTIVES = 6;
-
-/** Categories whose adjectives are said of things at least as often. */
-const LOOSE: ReadonlySet<ProtectedCategory> = new Set(["race/ethnicity", "age"]);
-
-const isWhole = (word: string) => TERMS.has(word) || MODIFIERS.has(word);
+/** The words of a caption; hyphenated ones that a list has stay whole. */
+export function captionWords(caption: string): CaptionWords {
+  return splitWords(caption, (word) => TERMS.has(word) || MODIFIERS.has(word));
+}
 
 /**
  * Finds the protected terms of a caption, in the order in which they stand there, none overlapping.
@@ -71,11 +51,13 @@ const isWhole = (word: string) => TERMS.has(word) || MODIFIERS.has(word);
  */
 export function findProtectedTerms(caption: string, options: FindTermsOptions = {}): ProtectedMatch[] {
   const { includeAccepted = false } = options;
-  const tokens = splitWords(caption, isWhole);
-  const { words } = tokens;
+  const tokens = captionWords(caption);
+  const { words, starts, ends } = tokens;
   const matches: ProtectedMatch[] = [];
-  const add = (from: number, to: number, category: ProtectedCategory, accepted = false) => {
-    const [start, end] = [tokens.starts[from]!, tokens.ends[to - 1]!];
+  for (const { from, to, category, use } of scanTerms(tokens)) {
+    const accepted = use === "accepted";
+    if (accepted && !includeAccepted) continue;
+    const [start, end] = [starts[from]!, ends[to - 1]!];
     matches.push({
       category,
       text: caption.slice(start, end),
@@ -85,180 +67,6 @@ export function findProtectedTerms(caption: string, options: FindTermsOptions = 
       context: caption.slice(Math.max(0, start - CONTEXT_UNITS), end + CONTEXT_UNITS),
       accepted,
     });
-  };
-  for (let at = 0; at < words.length; at++) {
-    const word = words[at]!;
-    const age = ageAt(tokens, at);
-    if (age !== undefined) {
-      add(at, age, "age");
-      at = age - 1;
-      continue;
-    }
-    if (word === "from" && at > 0 && isPersonAt(tokens, at - 1)) {
-      const country = COUNTRIES.find((country) => matchesAt(words, at + 1, country));
-      if (country !== undefined) {
-        add(at + 1, at + 1 + country.length, "nationality");
-        at += country.length;
-      }
-      continue;
-    }
-    const entries = TERMS.get(word)?.filter((entry) => holds(tokens, at, entry)) ?? [];
-    const length = entries[0]?.words.length;
-    if (length === undefined) continue;
-    const said = new Set<ProtectedCategory>();
-    for (const { words, category, use } of entries) {
-      if (words.length !== length || said.has(category)) continue;
-      said.add(category);
-      if (use !== "accepted" || includeAccepted) add(at, at + length, category, use === "accepted");
-    }
-    at += length - 1;
   }
   return matches;
-}
-
-/** Whether an entry's words stand at a place and mean a person there. */
-function holds(tokens: CaptionWords, at: number, entry: TermEntry): boolean {
-  const { words } = tokens;
-  if (entry.words.length > 1 && !matchesAt(words, at, entry.words)) return false;
-  const after = at + entry.words.length;
-  if (isFalseFriend(tokens, at, entry)) return false;
-  if (entry.withPeople && isAnimals(tokens, at)) return false;
-  if (entry.use === "always" || entry.use === "accepted") return true;
-  const loose = LOOSE.has(entry.category) && entry.use === "ofPeople";
-  if (leadsToPerson(tokens, after, loose)) return true;
-  if (isSaidOfPerson(tokens, at, after) || isOneOfPair(tokens, at, after)) return true;
-  return entry.use === "ofPeopleOrAlone" && standsAlone(tokens, at, after);
-}
-
-function matchesAt(words: readonly string[], at: number, wanted: readonly string[]): boolean {
-  return wanted.every((word, i) => words[at + i] === word);
-}
-
-function isFalseFriend({ words, gaps }: CaptionWords, at: number, entry: TermEntry): boolean {
-  const after = at + entry.words.length;
-  const follows = gaps[after - 1] === Gap.None;
-  if (follows && entry.notBeforeAnimals && ANIMALS.has(words[after] ?? "")) return true;
-  if (
-    follows && entry.unlessBefore.some((following) => matchesAt(words, after, following))
-  ) return true;
-  return entry.unlessAfter.some((before) =>
-    at >= before.length && matchesAt(words, at - before.length, before)
-  );
-}
-
-/**
- * Whether the caption names animals and nobody else: then "mother" is an animal, and "his" the animal's if it comes after
- * ("his dog" has an owner).
- */
-function isAnimals(tokens: CaptionWords, at: number): boolean {
-  const { words } = tokens;
-  const animal = words.findIndex((word) => ANIMALS.has(word));
-  if (animal < 0 || (PRONOUNS.has(words[at]!) && animal > at)) return false;
-  return !words.some((word, at) => !isWithPeople(word) && isPersonAt(tokens, at));
-}
-
-function isWithPeople(word: string): boolean {
-  return TERMS.get(word)?.some(({ words, withPeople }) => withPeople && words.length === 1) ?? false;
-}
-
-/** Whether a word names a person, and not the animal or thing whose name it begins: "baby elephant", "police car". */
-function isPersonAt(tokens: CaptionWords, at: number): boolean {
-  const { words, gaps } = tokens;
-  const word = words[at]!;
-  if (!PEOPLE.has(word)) return false;
-  if (TERMS.get(word)?.some((entry) => entry.words.length === 1 && isFalseFriend(tokens, at, entry))) {
-    return false;
-  }
-  const next = gaps[at] === Gap.None ? words[at + 1] : undefined;
-  if (next === undefined) return true;
-  if (ANIMALS.has(next)) return false;
-  if (GATHERINGS.has(word) && next === "of") return leadsToPerson(tokens, at + 2, false);
-  return !COMPOUNDING.has(word) || isClosing(next) || PEOPLE.has(next);
-}
-
-/** Whether a word cannot be a noun that the word before belongs to. */
-function isClosing(word: string): boolean {
-  return CLOSERS.has(word) || word.endsWith("ing") || word.endsWith("ly") || word.endsWith("ed") ||
-    TERMS.get(word)?.some(({ use }) => use !== "always") === true;
-}
-
-/**
- * Whether adjectives from a place on lead to a person: "[black] and white people" does, "[black] and white photo" does not.
- *
- * @param loose The adjective is said of things as well, so words that are things as often as people do not count
- */
-function leadsToPerson(tokens: CaptionWords, from: number, loose: boolean): boolean {
-  const { words, gaps } = tokens;
-  for (let at = from; at < words.length && at < from + MAX_ADJECTIVES; at++) {
-    if (gaps[at - 1] === Gap.Stop) return false;
-    const word = words[at]!;
-    if (isPersonAt(tokens, at) && !(loose && AMBIGUOUS_PEOPLE.has(word))) return true;
-    const joins = (word === "and" || word === "or") && MODIFIERS.has(words[at + 1] ?? "");
-    if (!joins && !MODIFIERS.has(word)) return false;
-  }
-  return false;
-}
-
-const DEGREES = new Set(["very", "quite", "so", "too", "almost", "partially", "legally", "also", "both"]);
-const SUBJECTS = new Set(["he", "she", "they", "who", "i", "you", "we"]);
-
-/** Whether a form of "be" says it of a person: "the girl is [blind]". */
-function isSaidOfPerson(tokens: CaptionWords, at: number, after: number): boolean {
-  const { words } = tokens;
-  let copula = at - 1;
-  if (DEGREES.has(words[copula] ?? "")) copula--;
-  if (copula < 1 || !COPULAS.has(words[copula]!)) return false;
-  if (!SUBJECTS.has(words[copula - 1]!) && !isPersonAt(tokens, copula - 1)) return false;
-  return endsAt(tokens, after);
-}
-
-/** Whether it belongs to "young and old", said of people without a noun. */
-function isOneOfPair(tokens: CaptionWords, at: number, after: number): boolean {
-  const { words } = tokens;
-  const other = words[at] === "young" ? "old" : words[at] === "old" ? "young" : undefined;
-  if (other === undefined) return false;
-  if (words[after] === "and" && words[after + 1] === other) return endsAt(tokens, after + 2);
-  return words[at - 1] === "and" && words[at - 2] === other && endsAt(tokens, after);
-}
-
-/** Whether it is a noun with an article: "an [American] in a hat", "two [males]". */
-function standsAlone(tokens: CaptionWords, at: number, after: number): boolean {
-  const { words } = tokens;
-  let first = at;
-  while (first > 0 && MODIFIERS.has(words[first - 1]!) && tokens.gaps[first - 1] !== Gap.Stop) first--;
-  const before = words[first - 1];
-  if (before !== undefined && !DETERMINERS.has(before) && tokens.gaps[first - 1] !== Gap.Stop) return false;
-  return endsAt(tokens, after);
-}
-
-/** Whether the noun phrase ends before a place; "Mexican and American flags" goes on after "Mexican". */
-function endsAt(tokens: CaptionWords, after: number): boolean {
-  const { words, gaps } = tokens;
-  const next = words[after];
-  if (next === undefined || gaps[after - 1] !== Gap.None) return true;
-  if (!CLOSERS.has(next)) return false;
-  const second = words[after + 1];
-  const joins = (next === "and" || next === "or") && second !== undefined && MODIFIERS.has(second);
-  return !joins || endsAt(tokens, after + 2);
-}
-
-/** Where an age ends that begins at a place ("a [five year old] boy", "in his [twenties]"), or `undefined`. */
-function ageAt(tokens: CaptionWords, at: number): number | undefined {
-  const { words } = tokens;
-  const word = words[at]!;
-  const first = word.charCodeAt(0);
-  const isDigits = first >= 48 && first <= 57;
-  if (!isDigits && !NUMBERS.has(word) && !DECADES.has(word)) return undefined;
-  if (DECADES.has(word)) {
-    let owner = at - 1;
-    if (["early", "mid", "late"].includes(words[owner] ?? "")) owner--;
-    if (POSSESSIVES.has(words[owner] ?? "")) return at + 1;
-  }
-  const [unit, old] = [words[at + 1], words[at + 2]];
-  if (unit !== "year" && unit !== "years" && unit !== "month" && unit !== "months") return undefined;
-  if (old !== "old" && old !== "olds") return undefined;
-  const after = at + 3;
-  if (old === "olds" || leadsToPerson(tokens, after, true)) return after;
-  if (isSaidOfPerson(tokens, at, after)) return after;
-  return !COPULAS.has(words[at - 1] ?? "") && endsAt(tokens, after) ? after : undefined;
 }

@@ -193,6 +193,9 @@ export const COPULAS: ReadonlySet<string> = new Set(context.copulas);
 /** Words that come after a noun and never are one: prepositions, verbs. */
 export const CLOSERS: ReadonlySet<string> = new Set([...context.closers, ...context.verbs]);
 
+/** Verbs of captions in the third person, singular and plural. */
+export const VERBS: ReadonlySet<string> = new Set(context.verbs);
+
 /** Numbers written out, as ages are. */
 export const NUMBERS: ReadonlySet<string> = new Set(context.numbers);
 
