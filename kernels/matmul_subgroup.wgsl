@@ -2,11 +2,12 @@
 //            c[m,n] = scale * (sum_k A[m,k] B[k,n] + loraScale * sum_r u[m,r] loraB[r,n]) + bias[n]
 //
 // Shapes     A [M, K], in TN stored [K, M]; B [K, N], c [M, N], u [M, R], loraB [R, N] (NN only), row-major. N is a
-//            multiple of 4, of 8 where B is packed; c's rows lie cStride apart and start at column cStart, multiples of 4. NN: K and R are multiples of 4, M is any; TN: M is a multiple of 4,
-//            K is any.
-// Grid       x: tiles of 32 rows (packed: 16), y: tiles of 32 columns (packed: 64); one subgroup of 8 lanes a
-//            workgroup. A lane loads 4 or 8 neighbouring columns of B, and of A (NN) row `lane` of each 8 rows, four
-//            k; (TN) four rows of one k. Each row is then broadcast by shuffles from literal lanes.
+//            multiple of 4, of 8 where B is packed; c's rows lie cStride apart and start at column cStart, multiples
+//            of 4. NN: K and R are multiples of 4, M is any; TN: M is a multiple of 4, K is any.
+// Grid       x: tiles of 32 columns (packed: 64), y: tiles of 32 rows (packed: 16), so that workgroups that follow
+//            each other share A's tile; one subgroup of 8 lanes a workgroup. A lane loads 4 or 8 neighbouring columns
+//            of B, and of A (NN) row `lane` of each 8 rows, four k; (TN) four rows of one k. Each row is then
+//            broadcast by shuffles from literal lanes.
 // Entries    main   writes or adds to (params.add) c
 // Numerics   sums in f32, four k at a time.
 // Needs      subgroups of exactly 8 lanes.
@@ -81,10 +82,10 @@ fn unpack(words: vec2u) -> vec4f {
 
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let m0 = group.x * TILE_M;
+  let m0 = group.y * TILE_M;
   // Vectors of columns: four in f32, eight where packed.
   let vectors = params.N / select(4u, 8u, PACKED);
-  let v = group.y * 8u + lane;
+  let v = group.x * 8u + lane;
   let bColumn = min(v, vectors - 1u);
   // Rows past the end read the last ones; only the stores tell them apart.
   let rows = min(vec4u(m0, m0 + 8u, m0 + 16u, m0 + 24u) + lane, vec4u(params.M - 1u));

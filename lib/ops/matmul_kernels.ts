@@ -156,7 +156,7 @@ const FAMILIES: Record<string, Family> = {
     candidates: () => [{}],
     params: ({ M, N, K, R }) => ({ M, N, K, R }),
     tile: ({ bType }) => bType === "f32" ? [32, 32] : [16, 64],
-    rowsFirst: true,
+    rowsFirst: false,
     fixed: ({ bType, layout }) => ({ B_TYPE: B_TYPES[bType], TN: layout === "TN" ? 1 : 0 }),
   },
   fewRows: {
