@@ -80,7 +80,7 @@ export interface OnnxFileOptions {
 
 const IR_VERSION = 8;
 /** Largest constant that always lies inside: readers look into shapes before they open other files. */
-const INLINE_BYTES = 1024;
+export const INLINE_BYTES = 1024;
 /** Weights beside the file begin at whole pages, so that they can be mapped. */
 const PAGE = 4096;
 
@@ -156,11 +156,7 @@ async function* streamModel(
       .string(8, one.name);
     if (place === undefined) fields.header(9, size);
     else {
-      const { location, offset } = place;
-      for (const [key, value] of Object.entries({ location, offset, length: size })) {
-        fields.message(13, (entry) => entry.string(1, key).string(2, String(value)));
-      }
-      fields.varint(14, 1); // EXTERNAL
+      writeExternal(fields, { ...place, length: size });
     }
     const length = fields.sizeBytes + (place === undefined ? size : 0);
     return {
@@ -189,6 +185,17 @@ async function* streamModel(
     end.message(8, (opset) => opset.string(1, domain).varint(2, version));
   }
   yield end.finish();
+}
+
+/** Fields of a tensor whose elements lie in another file. */
+export function writeExternal(
+  tensor: ProtobufWriter,
+  place: { location: string; offset: number; length: number },
+): void {
+  for (const [key, value] of Object.entries(place)) {
+    tensor.message(13, (entry) => entry.string(1, key).string(2, String(value)));
+  }
+  tensor.varint(14, 1); // EXTERNAL
 }
 
 async function readChecked(one: OnnxInitializer): Promise<Uint8Array> {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { detachOnnxWeights } from "../format/onnx_read.ts";
 import type { env as Env, InferenceSession, Tensor } from "onnxruntime-web/wasm";
 
 export type { InferenceSession, Tensor };
@@ -44,15 +45,23 @@ export interface OnnxModelFiles {
   weights: ReadonlyMap<string, Uint8Array>;
 }
 
+/** Largest file that is given to the runtime whole. */
+const MAX_WHOLE_BYTES = 16e6;
+/** What a file is called whose graph was taken apart from its weights. */
+const OWN_FILE = "graph.onnx";
+
 /** A graph ready to run. */
 export async function openOnnxSession(
   { InferenceSession, provider }: OnnxRuntime,
   { graph, weights }: OnnxModelFiles,
 ): Promise<InferenceSession> {
-  return await InferenceSession.create(graph, {
+  // Of weights inside a file the runtime makes three copies while it opens it, of weights beside it one.
+  const isLarge = graph.length > MAX_WHOLE_BYTES;
+  const beside = isLarge ? new Map([...weights, [OWN_FILE, graph]]) : weights;
+  return await InferenceSession.create(isLarge ? await detachOnnxWeights(graph, OWN_FILE) : graph, {
     executionProviders: [provider],
     // Errors alone: that small nodes of shapes run beside the GPU is as it should be.
     logSeverityLevel: 3,
-    externalData: [...weights].map(([path, data]) => ({ path, data })),
+    externalData: [...beside].map(([path, data]) => ({ path, data })),
   });
 }

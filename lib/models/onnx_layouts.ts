@@ -91,6 +91,10 @@ export interface OnnxFolderConfig {
   maxLength: number;
   /** Where the encoder came from. */
   encoder: string;
+  /** Where the decoder came from; absent in folders of older versions. */
+  decoder?: string;
+  /** D: the layout's own `hidden_size` may be what transformers.js wants it to be. Absent in folders of older versions. */
+  hiddenSize?: number;
 }
 
 /** Its key there. */
@@ -102,8 +106,19 @@ export function isOnnxFolder(json: JsonConfig): boolean {
 }
 
 /** As a part of `config.json`. */
-export function formatOnnxFolder({ layout, dtypes, maxLength, encoder }: OnnxFolderConfig): JsonObject {
-  return { [OWN_KEY]: { layout, dtypes: [...dtypes], max_length: maxLength, encoder } };
+export function formatOnnxFolder(
+  { layout, dtypes, maxLength, encoder, decoder, hiddenSize }: OnnxFolderConfig,
+): JsonObject {
+  return {
+    [OWN_KEY]: {
+      layout,
+      dtypes: [...dtypes],
+      max_length: maxLength,
+      encoder,
+      ...(decoder === undefined ? {} : { decoder }),
+      ...(hiddenSize === undefined ? {} : { hidden_size: hiddenSize }),
+    },
+  };
 }
 
 /** Reads it. @throws {RangeError | TypeError} If a key is missing or has another value than this program writes */
@@ -118,11 +133,14 @@ export function parseOnnxFolder(json: JsonConfig): OnnxFolderConfig {
       }`,
     );
   }
+  const [decoder, hiddenSize] = [own.optionalString("decoder"), own.optionalInteger("hidden_size")];
   return {
     layout: own.choice("layout", ONNX_LAYOUTS),
     dtypes,
     maxLength: own.integer("max_length"),
     encoder: own.string("encoder"),
+    ...(decoder === undefined ? {} : { decoder }),
+    ...(hiddenSize === undefined ? {} : { hiddenSize }),
   };
 }
 

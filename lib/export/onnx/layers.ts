@@ -39,6 +39,21 @@ export interface GraphWeights {
   derive<T>(key: string, make: () => Promise<T>): Promise<T>;
 }
 
+/** Ends the names of matrices that a graph holds as [in, out]. */
+export const TRANSPOSED = " transposed";
+
+/** Keeps what was derived last. */
+export function latestOnly(): GraphWeights["derive"] {
+  let latest: { key: string; value: unknown } | undefined;
+  return async <T>(key: string, make: () => Promise<T>): Promise<T> => {
+    if (latest?.key !== key) {
+      latest = undefined; // freed before the next is made
+      latest = { key, value: await make() };
+    }
+    return latest.value as T;
+  };
+}
+
 /** Weights of a plan in f32, whose matrices may lie [in, out]. */
 export function plannedWeights(plan: TensorPlan, specs: readonly WeightSpec[]): GraphWeights {
   const byName = new Map(specs.map((spec) => [spec.name, spec]));
@@ -52,15 +67,8 @@ export function plannedWeights(plan: TensorPlan, specs: readonly WeightSpec[]): 
     const { buffer, byteOffset, byteLength } = await plan.read(name);
     return new Float32Array(buffer as ArrayBuffer, byteOffset, byteLength / 4);
   };
-  let latest: { key: string; value: unknown } | undefined;
   return {
-    derive: async <T>(key: string, make: () => Promise<T>): Promise<T> => {
-      if (latest?.key !== key) {
-        latest = undefined; // freed before the next is made
-        latest = { key, value: await make() };
-      }
-      return latest.value as T;
-    },
+    derive: latestOnly(),
     spec: find,
     has: (name) => byName.has(name),
     read: async (name) => {
@@ -133,7 +141,7 @@ function matmul(l: Layers, x: Value, name: string): Value {
   }
   if (dtype === "q4") return matmulBlocks(l, x, name);
   const type = innerType(dtype);
-  const matrix = g.weight(`${name} transposed`, type, {
+  const matrix = g.weight(`${name}${TRANSPOSED}`, type, {
     dims: [K, N],
     read: async () => asFloats(name, await weights.readTransposed(name), type),
   });

@@ -5,7 +5,7 @@
  */
 
 import { onnxFiles, type OnnxGraph } from "../../format/onnx.ts";
-import { projectionSpecs } from "../../models/captioner.ts";
+import { type CaptionerConfig, projectionSpecs } from "../../models/captioner.ts";
 import type { CaptionerSource } from "../../models/captioner_source.ts";
 import { decoderSpecs } from "../../models/decoder.ts";
 import { type OnnxComponent, type OnnxDtype, type OnnxLayout, onnxPath } from "../../models/onnx_layouts.ts";
@@ -28,7 +28,7 @@ import { projectionNodes, visionNodes } from "./vision.ts";
 
 /** Weights of a captioner as graphs take them: LoRA folded in, everything f32 when it is read. */
 export interface CaptionerWeightsToWrite {
-  source: CaptionerSource;
+  config: Pick<CaptionerConfig, "vision" | "decoder" | "projection">;
   vision: GraphWeights;
   projection: GraphWeights;
   decoder: GraphWeights;
@@ -55,7 +55,7 @@ export function planOnnxWeights(source: CaptionerSource): CaptionerWeightsToWrit
     projection.addF32(name, { dtype: "F32", shape }, () => trained.get(name)!.data);
   }
   return {
-    source,
+    config,
     vision: plannedWeights(vision, visionSpecs(config.vision)),
     projection: plannedWeights(projection, projectionSpecs(config)),
     decoder: plannedWeights(decoder, decoderSpecs(config.decoder)),
@@ -114,14 +114,14 @@ function layers(weights: GraphWeights, dtype: OnnxDtype): Layers {
   return { g: new GraphBuilder(), weights, dtype };
 }
 
-function pixelInput({ g }: Layers, { source: { config: { vision } } }: CaptionerWeightsToWrite) {
+function pixelInput({ g }: Layers, { config: { vision } }: CaptionerWeightsToWrite) {
   const { channels, imageSize } = vision;
   return g.input("pixel_values", "float32", [BATCH, channels, imageSize, imageSize]);
 }
 
 /** pixel_values to last_hidden_state [B, P, Dv]. */
 function visionGraph(w: CaptionerWeightsToWrite, dtype: OnnxDtype): OnnxGraph {
-  const { vision } = w.source.config;
+  const { vision } = w.config;
   const l = layers(w.vision, dtype);
   const features = visionNodes(l, pixelInput(l, w), vision);
   l.g.output("last_hidden_state", features, [BATCH, visionTokens(vision), vision.hiddenSize]);
@@ -130,7 +130,7 @@ function visionGraph(w: CaptionerWeightsToWrite, dtype: OnnxDtype): OnnxGraph {
 
 /** vision_hidden_states [B, P, Dv] to projected_prefix [B, P, D]. */
 function projectionGraph(w: CaptionerWeightsToWrite, dtype: OnnxDtype): OnnxGraph {
-  const { vision, decoder, projection } = w.source.config;
+  const { vision, decoder, projection } = w.config;
   const l = layers(w.projection, dtype);
   const features = l.g.input("vision_hidden_states", "float32", ["batch", "sequence", vision.hiddenSize]);
   const prefix = projectionNodes(l, features, projection);
@@ -140,7 +140,7 @@ function projectionGraph(w: CaptionerWeightsToWrite, dtype: OnnxDtype): OnnxGrap
 
 /** pixel_values to projected features [B, P, D], under the name that the layout gives them. */
 function prefixImageGraph(w: CaptionerWeightsToWrite, dtype: OnnxDtype, output: string): OnnxGraph {
-  const { vision, decoder, projection } = w.source.config;
+  const { vision, decoder, projection } = w.config;
   const l = layers(w.vision, dtype);
   const features = visionNodes(l, pixelInput(l, w), vision);
   const prefix = projectionNodes({ ...l, weights: w.projection }, features, projection);
@@ -150,7 +150,7 @@ function prefixImageGraph(w: CaptionerWeightsToWrite, dtype: OnnxDtype, output: 
 
 /** input_ids to inputs_embeds. The image token, whose rows are replaced, may lie behind the table: it gets the last row. */
 function embedGraph(w: CaptionerWeightsToWrite, dtype: OnnxDtype): OnnxGraph {
-  const { decoder } = w.source.config;
+  const { decoder } = w.config;
   const l = layers(w.decoder, dtype);
   const given = l.g.input("input_ids", "int64", [BATCH, SEQUENCE]);
   const ids = l.g.node("Min", [given, l.g.ints(decoder.vocabSize - 1)]);
@@ -160,7 +160,7 @@ function embedGraph(w: CaptionerWeightsToWrite, dtype: OnnxDtype): OnnxGraph {
 
 /** prefix_embeddings and input_ids, which may be none, to logits of every position and the cache. */
 function prefixGraph(w: CaptionerWeightsToWrite, dtype: OnnxDtype): OnnxGraph {
-  const { decoder: config } = w.source.config;
+  const { decoder: config } = w.config;
   const l = layers(w.decoder, dtype);
   const prefix = l.g.input("prefix_embeddings", "float32", ["batch", "prefix_sequence", config.hiddenSize]);
   const ids = l.g.input("input_ids", "int64", ["batch", "text_sequence"]);
@@ -174,7 +174,7 @@ function prefixGraph(w: CaptionerWeightsToWrite, dtype: OnnxDtype): OnnxGraph {
 
 /** One step or more with a cache: input_ids, attention_mask, position_ids to logits of every position. */
 function languageGraph(w: CaptionerWeightsToWrite, dtype: OnnxDtype): OnnxGraph {
-  const { decoder: config } = w.source.config;
+  const { decoder: config } = w.config;
   const l = layers(w.decoder, dtype);
   const ids = l.g.input("input_ids", "int64", [BATCH, SEQUENCE]);
   const attentionMask = l.g.input("attention_mask", "int64", [BATCH, TOTAL]);
@@ -199,7 +199,7 @@ const TOTAL = "past_sequence_length + sequence_length";
 
 /** inputs_embeds and attention_mask with a cache, empty at first, to logits of the last position. */
 function llavaDecoderGraph(w: CaptionerWeightsToWrite, dtype: OnnxDtype): OnnxGraph {
-  const { decoder: config } = w.source.config;
+  const { decoder: config } = w.config;
   const l = layers(w.decoder, dtype);
   const x = l.g.input("inputs_embeds", "float32", [BATCH, SEQUENCE, config.hiddenSize]);
   const attentionMask = l.g.input("attention_mask", "int64", [BATCH, TOTAL]);
@@ -210,7 +210,7 @@ function llavaDecoderGraph(w: CaptionerWeightsToWrite, dtype: OnnxDtype): OnnxGr
 function finishLastOnly(
   l: Layers,
   { hidden, present }: ReturnType<typeof decoderNodes>,
-  { source: { config: { decoder: config } } }: CaptionerWeightsToWrite,
+  { config: { decoder: config } }: CaptionerWeightsToWrite,
 ): OnnxGraph {
   l.g.output("logits", logitNodes(l, hidden, { config, lastOnly: true }), [BATCH, 1, config.vocabSize]);
   presentOutputs(l, present, { config, batch: BATCH, length: TOTAL });
@@ -222,7 +222,7 @@ function finishLastOnly(
  * image's rows come first and the start token that the caller must give is dropped; in later runs the image is in the cache.
  */
 function pipelineDecoderGraph(w: CaptionerWeightsToWrite, dtype: OnnxDtype): OnnxGraph {
-  const { decoder: config } = w.source.config;
+  const { decoder: config } = w.config;
   const l = layers(w.decoder, dtype);
   const { g } = l;
   const ids = g.input("input_ids", "int64", [BATCH, SEQUENCE]);

@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { CaptionerSource } from "../../models/captioner_source.ts";
+import type { CaptionerConfig } from "../../models/captioner.ts";
+import type { CaptionerFolderConfig } from "../../models/captioner_config.ts";
 import { visionTokens } from "../../models/vision.ts";
 import {
   defaultDtype,
@@ -16,6 +17,12 @@ import {
 import { IMAGE_TOKEN } from "../image_token.ts";
 import { hubIds } from "../written_readme.ts";
 import { formatShare, type Parity } from "./parity.ts";
+
+/** What the text says of a captioner. */
+export interface DescribedCaptioner {
+  settings: Pick<CaptionerFolderConfig, "encoder" | "decoder" | "maxLength">;
+  config: Pick<CaptionerConfig, "vision" | "decoder">;
+}
 
 /** What was written of a precision. */
 export interface WrittenDtypeResult {
@@ -35,7 +42,7 @@ const TITLES: Record<OnnxLayout, string> = {
 /** The text. */
 export function onnxReadme(
   layout: OnnxLayout,
-  captioner: CaptionerSource,
+  captioner: DescribedCaptioner,
   results: readonly WrittenDtypeResult[],
 ): string {
   const { settings } = captioner;
@@ -101,7 +108,7 @@ function table(header: readonly string[], rows: readonly (readonly string[])[]):
   return [header, header.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
 }
 
-const LINES: Record<OnnxLayout, (captioner: CaptionerSource, dtypes: readonly OnnxDtype[]) => string> = {
+const LINES: Record<OnnxLayout, (captioner: DescribedCaptioner, dtypes: readonly OnnxDtype[]) => string> = {
   parts: ({ config: { decoder, vision }, settings }) => `
 Four graphs for any ONNX runtime. Pictures are resized and normalised as \`preprocessor_config.json\` says.
 

@@ -118,7 +118,8 @@ const TEXTS: Record<OnnxLayout, MakeTexts> = {
   },
 };
 
-function browserConfig({ dtypes, externalFiles }: OnnxTextOptions): JsonObject {
+/** What transformers.js is told of the graphs. */
+export function browserConfig({ dtypes, externalFiles }: OnnxTextOptions): JsonObject {
   return {
     dtype: defaultDtype("wasm", dtypes),
     device_config: { webgpu: { dtype: defaultDtype("webgpu", dtypes) } },
@@ -136,7 +137,17 @@ function withTokenizerClass(texts: Map<string, string>): Map<string, string> {
   );
 }
 
-function own(layout: OnnxLayout, { settings }: CaptionerSource, { dtypes }: OnnxTextOptions): JsonObject {
-  const { maxLength, encoder: { reference } } = settings;
-  return formatOnnxFolder({ layout, dtypes, maxLength, encoder: reference });
+function own(
+  layout: OnnxLayout,
+  { settings, config }: CaptionerSource,
+  { dtypes }: OnnxTextOptions,
+): JsonObject {
+  return formatOnnxFolder({
+    layout,
+    dtypes,
+    maxLength: settings.maxLength,
+    encoder: settings.encoder.reference,
+    decoder: settings.decoder.reference,
+    hiddenSize: config.decoder.hiddenSize,
+  });
 }
