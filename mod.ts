@@ -27,7 +27,7 @@ export { loadOnnxCaptioner } from "./lib/host/runtimes.ts";
 export type { ByteSource, FileFolder } from "./lib/format/byte_source.ts";
 export type { ImageDecoder, RgbImage } from "./lib/image/decode.ts";
 export type { OnnxProvider } from "./lib/generate/onnxruntime.ts";
-export type { OnnxDtype } from "./lib/models/onnx_layouts.ts";
+export type { OnnxDtype, OnnxVariant } from "./lib/models/onnx_layouts.ts";
 export { DeviceError, type Gpu, NoAdapterError, openGpu, type OpenGpuOptions } from "./lib/gpu/device.ts";
 export {
   findProtectedTerms,

@@ -5,7 +5,7 @@
  */
 
 import type { OnnxProvider } from "../lib/generate/onnxruntime.ts";
-import type { OnnxDtype } from "../lib/models/onnx_layouts.ts";
+import type { OnnxVariant } from "../lib/models/onnx_layouts.ts";
 import type { FolderLocation } from "./stored_folder.ts";
 
 /** From the page: open a model, once; then caption images, one after the other. */
@@ -21,7 +21,7 @@ export interface Download {
 
 /** An opened model. */
 export interface Opened {
-  dtype: OnnxDtype;
+  dtype: OnnxVariant;
   /** Whether its files stay for a reload without network. */
   isStored: boolean;
   seconds: number;

@@ -26,8 +26,8 @@ interface Field {
   field: number;
   /** Where its tag begins. */
   from: number;
-  /** Of a number. */
-  value: bigint;
+  /** Of a number; `undefined` for anything longer. */
+  value: bigint | undefined;
   /** Of bytes, strings and messages. */
   start: number;
   end: number;
@@ -148,7 +148,7 @@ async function readTensor(
   let raw: Field | undefined;
   for await (const field of reader.fields(start, end)) {
     if (field.field === DIMS) dims.push(...await reader.integers(field));
-    else if (field.field === TYPE) code = Number(field.value);
+    else if (field.field === TYPE) code = Number(field.value ?? 0);
     else if (field.field === NAME) name = await reader.text(field);
     else if (field.field === RAW) raw = field;
     else if (field.field === EXTERNAL) {
@@ -217,17 +217,15 @@ class WindowedReader {
       if (!(at + length <= end)) {
         throw broken(this.source, `a field ${field} that ends behind its message`, "an ONNX file");
       }
-      yield { field, from, value: 0n, start: at, end: at + length };
+      yield { field, from, value: undefined, start: at, end: at + length };
       at += length;
     }
   }
 
   /** A repeated integer, packed or not. */
   async integers({ value, start, end }: Field): Promise<number[]> {
+    if (value !== undefined) return [this.#size(value)];
     const found: number[] = [];
-    // A number that stands alone is no longer than its own varint.
-    const alone = await this.#varint(start, end);
-    if (alone.next === end && alone.value === value) return [this.#size(value)];
     for (let at = start; at < end;) {
       const one = await this.#varint(at, end);
       found.push(this.#size(one.value));

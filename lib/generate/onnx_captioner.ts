@@ -8,10 +8,11 @@ import type { FileFolder } from "../format/byte_source.ts";
 import { openConfig } from "../format/json_config.ts";
 import type { ImageDecoder } from "../image/decode.ts";
 import {
-  defaultDtype,
+  defaultVariant,
   onnxComponents,
-  type OnnxDtype,
   type OnnxLayout,
+  type OnnxVariant,
+  onnxVariants,
   parseOnnxFolder,
 } from "../models/onnx_layouts.ts";
 import { parseProcessor, readModelText } from "../models/model_texts.ts";
@@ -35,7 +36,7 @@ export interface OnnxCaptionerOptions {
   /** Reads the files of images. */
   decode: ImageDecoder;
   /** Precision. @default {eight bits on wasm, four on WebGPU, else what there is} */
-  dtype?: OnnxDtype;
+  dtype?: OnnxVariant;
   /** onnxruntime's WebAssembly. @default {found beside its script} */
   wasmBinary?: Uint8Array;
 }
@@ -43,7 +44,7 @@ export interface OnnxCaptionerOptions {
 /** An exported captioner. */
 export class OnnxCaptioner extends ImageCaptioner {
   /** Precision of its graphs. */
-  readonly dtype: OnnxDtype;
+  readonly dtype: OnnxVariant;
   readonly #runtime: OnnxRuntime;
   readonly #layout: OnnxLayout;
   readonly #sessions: OnnxFolderSessions;
@@ -51,7 +52,7 @@ export class OnnxCaptioner extends ImageCaptioner {
 
   private constructor(
     runtime: OnnxRuntime,
-    parts: { layout: OnnxLayout; dtype: OnnxDtype; sessions: OnnxFolderSessions; caption: CaptionParts },
+    parts: { layout: OnnxLayout; dtype: OnnxVariant; sessions: OnnxFolderSessions; caption: CaptionParts },
   ) {
     super(parts.caption, 1);
     this.#runtime = runtime;
@@ -68,33 +69,33 @@ export class OnnxCaptioner extends ImageCaptioner {
    */
   static async load(folder: FileFolder, options: OnnxCaptionerOptions): Promise<OnnxCaptioner> {
     const config = await openConfig(folder);
-    const { layout, dtypes, maxLength, encoder } = parseOnnxFolder(config);
-    const dtype = options.dtype ?? defaultDtype(options.provider, dtypes);
-    if (!dtypes.includes(dtype)) {
+    const own = parseOnnxFolder(config);
+    const { layout, maxLength, encoder } = own;
+    const dtype = options.dtype ?? defaultVariant(options.provider, own);
+    const variants = onnxVariants(own);
+    if (!variants.includes(dtype)) {
       throw new RangeError(
-        `Cannot run "${folder.name}" in ${dtype}: it was exported in ${dtypes.join(", ")}`,
+        `Cannot run "${folder.name}" in ${dtype}: it was exported in ${variants.join(", ")}`,
       );
     }
-    const [tokenizer, tokenizerConfig, preprocessor] = [
-      await readModelText(folder, "tokenizer.json"),
-      await readModelText(folder, "tokenizer_config.json"),
-      await readModelText(folder, "preprocessor_config.json"),
-    ];
+    const preprocessor = await readModelText(folder, "preprocessor_config.json");
+    const texts = await readOnnxTexts(folder);
     const runtime = await openOnnxRuntime(options.provider, options);
-    const sessions = await OnnxFolderSessions.find(runtime, folder, { layout, dtype });
+    const sessions = await OnnxFolderSessions.find(runtime, folder, {
+      layout,
+      dtype,
+      ...(own.mix === undefined ? {} : { mix: own.mix }),
+    });
     const image = imageOf(await sessions.get(onnxComponents(layout)[0]!));
-    const ends = (await openConfig(folder, "generation_config.json")).fields["eos_token_id"];
     return new OnnxCaptioner(runtime, {
       layout,
       dtype,
       sessions,
       caption: {
         decode: options.decode,
-        // Not held against the decoder's vocabulary: an image token may lie behind it.
-        tokenizer: loadTokenizer(JSON.parse(tokenizer.text), JSON.parse(tokenizerConfig.text)),
+        ...texts,
         processor: parseProcessor(preprocessor, { imageSize: image.size }),
         image,
-        eosIds: [ends].flat() as number[],
         maxLength,
         drawnOnly: encoder === EMBEDDED_ENCODER,
       },
@@ -123,8 +124,22 @@ export class OnnxCaptioner extends ImageCaptioner {
   }
 }
 
+/** Tokenizer of an exported folder, and the tokens that end its captions. */
+export async function readOnnxTexts(folder: FileFolder): Promise<Pick<CaptionParts, "tokenizer" | "eosIds">> {
+  const [tokenizer, tokenizerConfig] = [
+    await readModelText(folder, "tokenizer.json"),
+    await readModelText(folder, "tokenizer_config.json"),
+  ];
+  const ends = (await openConfig(folder, "generation_config.json")).fields["eos_token_id"];
+  return {
+    // Not held against the decoder's vocabulary: an image token may lie behind it.
+    tokenizer: loadTokenizer(JSON.parse(tokenizer.text), JSON.parse(tokenizerConfig.text)),
+    eosIds: [ends].flat() as number[],
+  };
+}
+
 /** What a layout's first graph takes: pixel_values [batch_size, channels, size, size]. */
-function imageOf({ inputMetadata }: InferenceSession): CaptionParts["image"] {
+export function imageOf({ inputMetadata }: InferenceSession): CaptionParts["image"] {
   const input = inputMetadata.find(({ name }) => name === "pixel_values");
   const [, channels, size] = input?.isTensor ? input.shape : [];
   if (typeof channels !== "number" || typeof size !== "number") {

@@ -7,12 +7,14 @@
 import { UserError } from "../base/errors.ts";
 import { type ByteSource, type FileFolder, readExactly } from "../format/byte_source.ts";
 import {
+  dtypeOf,
   type OnnxComponent,
   onnxComponents,
-  type OnnxDtype,
   type OnnxLayout,
+  type OnnxMix,
   onnxPath,
   onnxStage,
+  type OnnxVariant,
 } from "../models/onnx_layouts.ts";
 import type { OnnxSessions } from "./onnx_stepper.ts";
 import { type InferenceSession, type OnnxRuntime, openOnnxSession } from "./onnxruntime.ts";
@@ -23,7 +25,9 @@ const MAX_GRAPH_BYTES = 3e9;
 /** Which graphs. */
 export interface OnnxFolderOptions {
   layout: OnnxLayout;
-  dtype: OnnxDtype;
+  dtype: OnnxVariant;
+  /** Needed for a mix. */
+  mix?: OnnxMix;
   /** Closes graphs that are not needed together with the one asked for: slower, but large captioners fit. @default {false} */
   oneStage?: boolean;
 }
@@ -62,10 +66,10 @@ export class OnnxFolderSessions implements OnnxSessions {
     folder: FileFolder,
     options: OnnxFolderOptions,
   ): Promise<OnnxFolderSessions> {
-    const { layout, dtype } = options;
+    const { layout, dtype, mix } = options;
     const files = new Map<OnnxComponent, readonly ComponentFile[]>();
     for (const component of onnxComponents(layout)) {
-      const graph = onnxPath(layout, component, dtype);
+      const graph = onnxPath(layout, component, dtypeOf(dtype, component, mix));
       const found: ComponentFile[] = [];
       let bytes = 0;
       for (let path = graph;; path = `${graph}_data${found.length === 1 ? "" : `_${found.length - 1}`}`) {

@@ -13,11 +13,12 @@ import type { Caption, CaptionOptions, ImageCaptioner, PreparedImage } from "../
 import { readCaptionerConfig } from "../models/captioner_files.ts";
 import { openConfig } from "../models/model_source.ts";
 import {
-  defaultDtype,
+  defaultVariant,
+  dtypeOf,
   isOnnxFolder,
   onnxComponents,
-  type OnnxDtype,
   onnxPath,
+  type OnnxVariant,
   parseOnnxFolder,
 } from "../models/onnx_layouts.ts";
 import { openDataset } from "./datasets.ts";
@@ -33,7 +34,7 @@ export interface CaptionDatasetOptions extends CaptionOptions {
   /** What runs it. @default {"auto"} */
   runtime?: RuntimeChoice;
   /** Precision of an exported folder. @default {what suits the runtime} */
-  dtype?: OnnxDtype;
+  dtype?: OnnxVariant;
   /** Names of data sets. */
   datasets: readonly string[];
   /** Which part of them. */
@@ -218,16 +219,18 @@ async function describeFiles(model: string): Promise<string[]> {
 /** Bytes of a captioner's weights, its base models' included; of an exported folder those of a precision. */
 async function weightBytes(
   model: string,
-  { runtime, dtype }: { runtime: RuntimeChoice; dtype: OnnxDtype | undefined },
+  { runtime, dtype }: { runtime: RuntimeChoice; dtype: OnnxVariant | undefined },
 ): Promise<{ modelBytes?: number }> {
   const folder = await openModelFolder(model);
   const config = await openConfig(folder);
   const paths: string[] = [];
   if (isOnnxFolder(config)) {
     if (dtype === undefined && runtime === "auto") return {};
-    const { layout, dtypes } = parseOnnxFolder(config);
-    const used = dtype ?? defaultDtype(runtime === "onnx-wasm" ? "wasm" : "webgpu", dtypes);
-    const graphs = onnxComponents(layout).map((component) => onnxPath(layout, component, used));
+    const own = parseOnnxFolder(config);
+    const used = dtype ?? defaultVariant(runtime === "onnx-wasm" ? "wasm" : "webgpu", own);
+    const graphs = onnxComponents(own.layout).map((component) =>
+      onnxPath(own.layout, component, dtypeOf(used, component, own.mix))
+    );
     const root = await resolveModelFolder(model);
     // Weights that do not fit into a graph lie beside it.
     const weights = (await filesBelow(root)).filter(({ path }) =>

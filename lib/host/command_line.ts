@@ -6,7 +6,7 @@
 
 import { describeError, UserError } from "../base/errors.ts";
 import type { Caption, CaptionOptions, ImageCaptioner } from "../generate/caption_images.ts";
-import { ONNX_DTYPES, type OnnxDtype } from "../models/onnx_layouts.ts";
+import { ONNX_VARIANTS, type OnnxVariant } from "../models/onnx_layouts.ts";
 import { createCommand, EXIT_CODES, Option, parseInteger, parseNumber, runTask } from "./arguments.ts";
 import { readBounded } from "./file_source.ts";
 import { expandImages } from "./image_paths.ts";
@@ -37,7 +37,7 @@ export async function runCommandLine(): Promise<never> {
       )
       .addOption(
         new Option("--dtype <type>", "precision of an exported folder (default: q8 on wasm, q4 on WebGPU)")
-          .choices(ONNX_DTYPES),
+          .choices(ONNX_VARIANTS),
       )
       .option("--save-dir <dir>", "where runs are looked for", "runs")
       .option("--num-beams <count>", "beams; 1 is greedy", parseInteger({ min: 1, max: 16 }), 3)
@@ -72,7 +72,7 @@ async function captionFiles(
     model?: string;
     saveDir: string;
     runtime: RuntimeChoice;
-    dtype?: OnnxDtype;
+    dtype?: OnnxVariant;
     json?: true;
   },
 ): Promise<number> {

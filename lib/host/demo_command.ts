@@ -11,7 +11,7 @@ import { makeFolder } from "./files.ts";
 import { projectPath } from "./model_folders.ts";
 import { serveFolder } from "./static_server.ts";
 import { formatBytes, formatTable } from "./terminal.ts";
-import { readProofImages } from "./write_command.ts";
+import { readProofImages } from "./proof_images.ts";
 
 /** Where the site lies that is served. */
 const SERVED_FOLDER = ".cache/demo";

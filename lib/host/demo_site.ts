@@ -16,6 +16,7 @@ import { bundleScript } from "./bundle.ts";
 import { exportOnnx } from "./export_onnx.ts";
 import { type FolderWriter, makeFolder, openFileFolder, stat, writeFolderAtomically } from "./files.ts";
 import { EMBEDDED_CAPTIONER, projectPath } from "./model_folders.ts";
+import type { ProofImage } from "./proof_images.ts";
 import { refuseForeignFolder } from "./own_folder.ts";
 
 /** What is built. */
@@ -27,7 +28,7 @@ export interface DemoSiteOptions {
   /** Other origins that the page may fetch models from. */
   origins: readonly string[];
   /** Encoded images on which the embedded captioner's export is checked; none skips that. */
-  images: readonly Uint8Array[];
+  images: readonly ProofImage[];
   onProgress(what: string): void;
 }
 

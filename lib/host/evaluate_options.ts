@@ -5,7 +5,7 @@
  */
 
 import { type Split, SPLITS } from "../datasets/rows.ts";
-import { ONNX_DTYPES, type OnnxDtype } from "../models/onnx_layouts.ts";
+import { ONNX_VARIANTS, type OnnxVariant } from "../models/onnx_layouts.ts";
 import { METRIC_NAMES, type MetricName, type MetricTokenizer } from "../text/metrics/corpus.ts";
 import { type Command, Option, parseInteger, parseNumber } from "./arguments.ts";
 import { type RuntimeChoice, RUNTIMES } from "./runtimes.ts";
@@ -33,7 +33,7 @@ export interface EvaluateFlags {
   /** What runs models. */
   runtime: RuntimeChoice;
   /** Precision of exported folders. */
-  dtype?: OnnxDtype;
+  dtype?: OnnxVariant;
   /** Images in flight together. */
   batchSize: number;
   /** Beams; 1 is greedy. */
@@ -87,7 +87,7 @@ export function addEvaluateOptions<Options extends Record<string, unknown>>(
       )
         .default("auto" as const),
     )
-    .addOption(new Option("--dtype <type>", "precision of exported folders").choices(ONNX_DTYPES))
+    .addOption(new Option("--dtype <type>", "precision of exported folders").choices(ONNX_VARIANTS))
     .option("--batch-size <count>", "images in flight together", parseInteger({ min: 1, max: 256 }), 4)
     .option("--num-beams <count>", "beams; 1 is greedy", parseInteger({ min: 1, max: 16 }), 3)
     .option(

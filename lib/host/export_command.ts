@@ -4,30 +4,18 @@
  * @module
  */
 
-import { formatShare } from "../export/onnx/parity.ts";
-import {
-  ONNX_DTYPES,
-  ONNX_LAYOUTS,
-  onnxComponents,
-  type OnnxDtype,
-  onnxPath,
-} from "../models/onnx_layouts.ts";
-import {
-  createCommand,
-  InvalidArgumentError,
-  Option,
-  parseInteger,
-  parseNames,
-  parseNumber,
-} from "./arguments.ts";
-import { type ExportedLayout, exportOnnx } from "./export_onnx.ts";
+import { UserError } from "../base/errors.ts";
+import { mixOf, ONNX_DTYPES, ONNX_LAYOUTS } from "../models/onnx_layouts.ts";
+import { createCommand, EXIT_CODES, Option, parseInteger, parseNumber } from "./arguments.ts";
+import { exportOnnx } from "./export_onnx.ts";
 import { EMBEDDED_CAPTIONER } from "./model_folders.ts";
+import { describeExported, parseDtypes } from "./onnx_options.ts";
+import { readProofImages } from "./proof_images.ts";
 import { findNewestCaptioner } from "./run_folder.ts";
-import { formatBytes, formatTable } from "./terminal.ts";
-import { readProofImages } from "./write_command.ts";
+import { preparePush } from "./train_push.ts";
 
-/** Parses the command line, exports, and prints. */
-export async function runExportCommand(args: readonly string[]): Promise<void> {
+/** Parses the command line, exports, prints, and pushes; gives the exit code. */
+export async function runExportCommand(args: readonly string[]): Promise<number> {
   const options = createCommand("export", "Write a captioner as ONNX, for browsers and any ONNX runtime")
     .option(
       "--model-dir <dir>",
@@ -41,67 +29,55 @@ export async function runExportCommand(args: readonly string[]): Promise<void> {
     )
     .option(
       "--dtype <types>",
-      "precisions, separated by commas: fp32, fp16, q8 (for wasm), q4 (for WebGPU)",
+      "precisions, separated by commas: fp32, fp16, q8 (for wasm), q4 (for WebGPU); or of components: encoder=fp16,decoder=q4 (default: all four)",
       parseDtypes,
-      [...ONNX_DTYPES],
     )
     .option("--images <paths...>", "images that both must caption alike (default: some of the embedded ones)")
     .option("--check <count>", "images compared; 0 skips the proof", parseInteger({ min: 0 }), 8)
     .option(
       "--min-agreement <share>",
-      "share of the tokens that must agree in q8 and q4; in fp32 and fp16 all must",
+      "share of the tokens that must agree with q8 or q4 in it; in fp32 and fp16 all must",
       parseNumber({ min: 0, max: 1 }),
       0.9,
     )
+    .option("--push-to-hub", "push every layout to the Hugging Face Hub", false)
+    .option(
+      "--model-id <org/name>",
+      "repository to push to; of several layouts each has its name added to it",
+    )
+    .option("--hub-private-repo", "a repository that has to be made is private", false)
     .option("--json", "print one JSON object", false)
     .parse(args as string[], { from: "user" }).opts();
   const model = options.modelDir ?? await findNewestCaptioner(options.saveDir) ?? EMBEDDED_CAPTIONER;
+  const { dtypes, mix } = options.dtype ?? { dtypes: ONNX_DTYPES, mix: {} };
+  const layouts = options.layout as typeof ONNX_LAYOUTS[number][];
+  const { pushToHub, modelId, hubPrivateRepo } = options;
+  if (pushToHub && modelId === undefined) {
+    throw new UserError("Cannot push: say where to with --model-id org/name");
+  }
+  // Whether a push can work is found out before anything is written.
+  const pushes = new Map<string, Awaited<ReturnType<typeof preparePush>>>();
+  for (const layout of layouts) {
+    const id = layouts.length === 1 ? modelId : `${modelId}-${layout}`;
+    pushes.set(
+      layout,
+      await preparePush({ pushToHub, hubPrivateRepo, ...(id !== undefined && { modelId: id }) }),
+    );
+  }
   const images = await readProofImages(options);
   const exported = await exportOnnx({
     ...options,
     model,
-    layouts: options.layout as typeof ONNX_LAYOUTS[number][],
-    dtypes: options.dtype,
+    layouts,
+    dtypes,
+    mix: (layout) => Object.keys(mix).length === 0 ? undefined : mixOf(layout, mix),
     images,
     onProgress: (what) => console.error(what),
   });
-  console.log(options.json ? JSON.stringify({ model, exported }) : describe(exported));
-}
-
-function parseDtypes(text: string): OnnxDtype[] {
-  const names = [...new Set(parseNames(text))];
-  const unknown = names.find((name) => !(ONNX_DTYPES as readonly string[]).includes(name));
-  if (unknown !== undefined) {
-    throw new InvalidArgumentError(`"${unknown}" is none of ${ONNX_DTYPES.join(", ")}.`);
+  console.log(options.json ? JSON.stringify({ model, exported }) : describeExported(exported));
+  let code: number = EXIT_CODES.ok;
+  for (const { layout, path } of exported) {
+    code = Math.max(code, await pushes.get(layout)?.(path) ?? EXIT_CODES.ok);
   }
-  return ONNX_DTYPES.filter((dtype) => names.includes(dtype));
-}
-
-/** Sizes of every file, then how the captions compare. */
-function describe(exported: readonly ExportedLayout[]): string {
-  const dtypes = exported[0]!.results.map(({ dtype }) => dtype);
-  const sizes = exported.flatMap(({ layout, results }) =>
-    onnxComponents(layout).map((component) => [
-      `${layout}/${onnxPath(layout, component, "fp32")}`,
-      ...results.map(({ bytes }) => formatBytes(bytes[component]!)),
-    ])
-  );
-  const captions = exported.flatMap(({ layout, results }) =>
-    results.map(({ dtype, parity }) =>
-      parity === undefined ? [layout, dtype, "not compared"] : [
-        layout,
-        dtype,
-        `${parity.sameCaptions} of ${parity.images}`,
-        formatShare(parity.agreeingTokens, parity.tokens),
-        parity.meanDrift.toExponential(1),
-      ]
-    )
-  );
-  return [
-    formatTable(sizes, { header: ["size", ...dtypes] }),
-    formatTable(captions, {
-      header: ["layout", "precision", "same captions", "same tokens", "change of log-probability per token"],
-    }),
-    exported.map(({ path }) => `written: ${path}`).join("\n"),
-  ].join("\n\n");
+  return code;
 }

@@ -4,20 +4,26 @@
  * @module
  */
 
-import { UserError } from "../base/errors.ts";
-import { formatJson } from "../format/json.ts";
-import { onnxComponentFiles, planOnnxWeights } from "../export/onnx/layouts.ts";
-import { parityFault, parityJson } from "../export/onnx/parity.ts";
-import { onnxReadme, type WrittenDtypeResult } from "../export/onnx/readme.ts";
+import { planOnnxWeights } from "../export/onnx/layouts.ts";
+import type { WrittenDtypeResult } from "../export/onnx/readme.ts";
 import { onnxTexts } from "../export/onnx/texts.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { type CaptionerSource, openCaptionerSource } from "../models/captioner_source.ts";
-import { onnxComponents, type OnnxDtype, type OnnxLayout, onnxPath } from "../models/onnx_layouts.ts";
-import { cleanUpAfterKill, type FolderWriter, openFileFolder, writeFolderAtomically } from "./files.ts";
+import { type OnnxDtype, type OnnxLayout, type OnnxMix, onnxVariants } from "../models/onnx_layouts.ts";
+import { Captioner } from "./captioner.ts";
+import { cleanUpAfterKill, openFileFolder, writeFolderAtomically } from "./files.ts";
 import { openModelFolder, resolveModelFolder } from "./model_folders.ts";
+import {
+  externalFiles,
+  finishOnnxLayout,
+  neededGraphs,
+  variantBytes,
+  writeOnnxGraph,
+  type WrittenGraph,
+} from "./onnx_layout.ts";
+import { type ReferenceCaption, referenceCaptions } from "./prove_onnx.ts";
 import { acquireRunLock } from "./run_lock.ts";
-import { proveOnnx, type ReferenceCaption, referenceCaptions } from "./prove_onnx.ts";
-import project from "../../deno.json" with { type: "json" };
+import type { ProofImage } from "./proof_images.ts";
 
 /** What is exported. */
 export interface ExportOnnxOptions {
@@ -27,9 +33,11 @@ export interface ExportOnnxOptions {
   outputDir: string;
   layouts: readonly OnnxLayout[];
   dtypes: readonly OnnxDtype[];
+  /** Precisions of components, of which a further variant is made, by layout. */
+  mix?(layout: OnnxLayout): OnnxMix | undefined;
   /** Encoded images that both must caption alike; none skips the proof. */
-  images: readonly Uint8Array[];
-  /** Share of tokens that must agree in q8 and q4. */
+  images: readonly ProofImage[];
+  /** Share of tokens that must agree where not all must. */
   minAgreement: number;
   /** Runs the model for the proof; it stays the caller's. @default {a device of its own, closed before exported graphs are run} */
   gpu?: Gpu;
@@ -50,94 +58,60 @@ export interface ExportedLayout {
  * @throws {RangeError} when the captioner has no tokenizer or image processor, or its captions do not fit its decoder
  */
 export async function exportOnnx(options: ExportOnnxOptions): Promise<ExportedLayout[]> {
-  const { layouts, images } = options;
+  const { layouts, images, dtypes } = options;
   const folder = await openFileFolder(await resolveModelFolder(options.model));
   const captioner = await openCaptionerSource(folder, openModelFolder);
-  for (const layout of layouts) onnxTexts(layout, captioner, { dtypes: options.dtypes, externalFiles: {} });
+  for (const layout of layouts) onnxTexts(layout, captioner, { dtypes, externalFiles: {} });
   planOnnxWeights(captioner);
-  if (images.length > 0) options.onProgress(`caption ${images.length} images with the model`);
-  const references = await referenceCaptions(folder.name, { ...options, captioner });
+  const mixes = new Map(layouts.map((layout) => [layout, options.mix?.(layout)]));
+  let references: ReferenceCaption[] = [];
+  if (images.length > 0) {
+    options.onProgress(`caption ${images.length} images with the model`);
+    using engine = await Captioner.load(folder.name, options.gpu === undefined ? {} : { gpu: options.gpu });
+    references = await referenceCaptions(engine, images);
+  }
   using _lock = await acquireRunLock(options.outputDir);
   await cleanUpAfterKill(options.outputDir);
   const exported: ExportedLayout[] = [];
   for (const layout of layouts) {
-    exported.push(await exportLayout(layout, { ...options, captioner, references }));
+    exported.push(await exportLayout(layout, { ...options, captioner, references, mix: mixes.get(layout) }));
   }
   return exported;
 }
 
-type LayoutOptions = ExportOnnxOptions & {
+type LayoutOptions = Omit<ExportOnnxOptions, "mix"> & {
   captioner: CaptionerSource;
   references: readonly ReferenceCaption[];
+  mix: OnnxMix | undefined;
 };
 
 async function exportLayout(layout: OnnxLayout, options: LayoutOptions): Promise<ExportedLayout> {
-  const { captioner, references, dtypes, minAgreement } = options;
+  const { captioner, dtypes, mix } = options;
   const path = `${options.outputDir}/${layout}`;
-  const results: WrittenDtypeResult[] = [];
+  const precisions = { dtypes, ...(mix && { mix }) };
+  const variants = onnxVariants(precisions);
+  let results: WrittenDtypeResult[] = [];
   await writeFolderAtomically(path, async (folder) => {
-    const externalFiles: Record<string, number> = {};
-    for (const dtype of dtypes) {
-      const bytes = await writeGraphs(folder, { ...options, layout, dtype, externalFiles });
-      results.push({ dtype, bytes, parity: undefined });
+    const graphs: WrittenGraph[] = [];
+    for (const { component, dtype } of neededGraphs(layout, { variants, mix })) {
+      const weights = planOnnxWeights(captioner);
+      graphs.push(await writeOnnxGraph(folder, { ...options, layout, component, dtype, weights }));
     }
-    for (const [name, text] of onnxTexts(layout, captioner, { dtypes, externalFiles })) {
-      await folder.write(name, text);
-    }
-    for (const result of references.length === 0 ? [] : results) {
-      options.onProgress(`caption with ${layout} in ${result.dtype}`);
-      result.parity = await proveOnnx({
-        path: folder.path,
-        layout,
-        dtype: result.dtype,
-        captioner,
-        references,
-      });
-      const fault = parityFault(result.dtype, result.parity, minAgreement);
-      if (fault !== undefined) {
-        throw new UserError(`Cannot write "${path}": ${fault}; leave ${result.dtype} out with --dtype`);
-      }
-    }
-    await folder.write("README.md", onnxReadme(layout, captioner, results));
-    await folder.write(
-      "parity.json",
-      formatJson({
-        layout,
-        runtime: "onnxruntime-web, wasm",
-        dtypes: Object.fromEntries(
-          results.map(({ dtype, parity, bytes }) => [dtype, {
-            bytes: { ...bytes },
-            ...(parity === undefined ? {} : parityJson(parity)),
-          }]),
-        ),
-      }),
-    );
+    const texts = onnxTexts(layout, captioner, {
+      ...precisions,
+      externalFiles: externalFiles(layout, graphs),
+    });
+    for (const [name, text] of texts) await folder.write(name, text);
+    results = await finishOnnxLayout(folder, {
+      ...options,
+      layout,
+      target: path,
+      results: variants.map((dtype) => ({
+        dtype,
+        bytes: variantBytes(dtype, { layout, mix, graphs }),
+        parity: undefined,
+      })),
+    });
   });
   return { layout, path, results };
-}
-
-/** Writes a precision's graphs; gives the bytes of each, and notes how many files of weights lie beside it. */
-async function writeGraphs(
-  folder: FolderWriter,
-  options: LayoutOptions & { layout: OnnxLayout; dtype: OnnxDtype; externalFiles: Record<string, number> },
-): Promise<Record<string, number>> {
-  const { layout, dtype, captioner } = options;
-  const bytes: Record<string, number> = {};
-  for (const component of onnxComponents(layout)) {
-    const files = onnxComponentFiles(planOnnxWeights(captioner), {
-      layout,
-      component,
-      dtype,
-      version: project.version,
-    });
-    bytes[component] = 0;
-    for (const [name, content] of files) {
-      options.onProgress(`write ${layout}/${name}`);
-      await folder.write(name, content);
-      bytes[component] += (await Deno.stat(`${folder.path}/${name}`)).size;
-    }
-    const graph = onnxPath(layout, component, dtype);
-    if (files.size > 1) options.externalFiles[graph.slice(graph.lastIndexOf("/") + 1)] = files.size - 1;
-  }
-  return bytes;
 }

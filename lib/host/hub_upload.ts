@@ -12,7 +12,18 @@ import { findMissingModelFiles, isPublished } from "../datasets/hub/model_files.
 import { isHubId, parseHubReference, repoPageUrl } from "../datasets/hub/names.ts";
 import type { HubReference } from "../datasets/hub/repo.ts";
 import { isJsonObject, type JsonObject, parseJsonObject } from "../format/json.ts";
-import { stat } from "./files.ts";
+import { openConfig } from "../format/json_config.ts";
+import type { FileFolder } from "../format/byte_source.ts";
+import {
+  dtypeOf,
+  isOnnxFolder,
+  onnxComponents,
+  type OnnxFolderConfig,
+  onnxPath,
+  onnxVariants,
+  parseOnnxFolder,
+} from "../models/onnx_layouts.ts";
+import { filesBelow, openFileFolder, stat } from "./files.ts";
 import { connectToHub, readHubEnvironment } from "./hub_env.ts";
 import { EMBEDDED_PREFIX } from "./model_folders.ts";
 import { startProgress } from "./progress.ts";
@@ -52,6 +63,11 @@ export async function planUpload(savePath: string): Promise<UploadPlan> {
   if (!(await stat(savePath))?.isDirectory) {
     throw new UserError(`Cannot push "${savePath}": there is no such folder`);
   }
+  if (await stat(`${savePath}/config.json`) !== undefined) {
+    const folder = await openFileFolder(savePath);
+    const config = await openConfig(folder);
+    if (isOnnxFolder(config)) return await planOnnxUpload(folder, parseOnnxFolder(config));
+  }
   const isAdapter = await stat(`${savePath}/adapter_config.json`) !== undefined;
   const folder = isAdapter ? savePath : await findCaptioner(savePath);
   if (folder === undefined) {
@@ -81,6 +97,35 @@ export async function planUpload(savePath: string): Promise<UploadPlan> {
   await refuseTokens(folder, files);
   files.sort((a, b) => a.path < b.path ? -1 : 1);
   return { folder, files, leftOut: leftOut.sort(), warnings: await findWarnings(folder) };
+}
+
+/** What an exported folder has: graphs, weights beside them, and what describes them. */
+const ONNX_FILE = /(\.onnx|\.onnx_data(_\d+)?|\.json|\.md)$/;
+
+async function planOnnxUpload({ name: folder }: FileFolder, own: OnnxFolderConfig): Promise<UploadPlan> {
+  const below = await filesBelow(folder);
+  const isPushed = ({ path, isSymlink }: { path: string; isSymlink: boolean }): boolean =>
+    !isSymlink && ONNX_FILE.test(path) && !/(^|\/)\./.test(path);
+  const files = await Promise.all(
+    below.filter(isPushed).map(async ({ path }) => ({
+      path,
+      sizeBytes: (await Deno.stat(`${folder}/${path}`)).size,
+    })),
+  );
+  const missing = onnxVariants(own).flatMap((variant) =>
+    onnxComponents(own.layout).map((component) =>
+      onnxPath(own.layout, component, dtypeOf(variant, component, own.mix))
+    )
+  ).filter((graph) => !files.some(({ path }) => path === graph));
+  if (missing.length > 0) {
+    throw new UserError(
+      `Cannot push "${folder}": it is no whole export, ${describeNames([...new Set(missing)])} is missing`,
+    );
+  }
+  await refuseTokens(folder, files);
+  files.sort((a, b) => a.path < b.path ? -1 : 1);
+  const leftOut = below.filter((file) => !isPushed(file)).map(({ path }) => path).sort();
+  return { folder, files, leftOut, warnings: [] };
 }
 
 async function refuseTokens(folder: string, files: readonly UploadFile[]): Promise<void> {

@@ -5,47 +5,42 @@
  */
 
 import { comparePairs, type Parity } from "../export/onnx/parity.ts";
-import { OnnxFolderSessions } from "../generate/onnx_sessions.ts";
+import { openConfig } from "../format/json_config.ts";
+import type { ImageCaptioner } from "../generate/caption_images.ts";
+import { imageOf, readOnnxTexts } from "../generate/onnx_captioner.ts";
+import { type OnnxFolderOptions, OnnxFolderSessions } from "../generate/onnx_sessions.ts";
 import { OnnxStepper } from "../generate/onnx_stepper.ts";
 import { openOnnxRuntime } from "../generate/onnxruntime.ts";
 import { scoreCaptions, searchCaptions } from "../generate/search.ts";
-import type { Gpu } from "../gpu/device.ts";
-import { parseProcessorConfig, preprocess } from "../image/processor.ts";
-import type { CaptionerSource } from "../models/captioner_source.ts";
-import type { OnnxDtype, OnnxLayout } from "../models/onnx_layouts.ts";
-import { loadTokenizer } from "../text/tokenizer.ts";
-import { Captioner } from "./captioner.ts";
-import { decodeImage } from "./decode.ts";
+import { onnxComponents, parseOnnxFolder } from "../models/onnx_layouts.ts";
 import { openFileFolder } from "./files.ts";
+import type { ProofImage } from "./proof_images.ts";
 
-/** An image as the encoder takes it, and the engine's greedy caption of it. */
+/** An image as the encoder takes it, the greedy caption that is wanted of it, and what people wrote. */
 export interface ReferenceCaption {
   pixelValues: Float32Array;
-  wanted: { ids: readonly number[]; logProb: number };
+  wanted: { ids: readonly number[]; caption: string; logProb: number };
+  references: readonly string[];
 }
 
-/** The engine's greedy captions of encoded images. */
+/** Greedy captions of encoded images by what the others are held against. */
 export async function referenceCaptions(
-  model: string,
-  { captioner, images, gpu }: { captioner: CaptionerSource; images: readonly Uint8Array[]; gpu?: Gpu },
+  captioner: ImageCaptioner,
+  images: readonly ProofImage[],
 ): Promise<ReferenceCaption[]> {
-  if (images.length === 0) return [];
-  using engine = await Captioner.load(model, gpu === undefined ? {} : { gpu });
-  const captions = await engine.captionAll(images, { numBeams: 1 });
-  const processor = parseProcessorConfig(JSON.parse(captioner.texts.get("preprocessor_config.json")!));
-  return await Promise.all(images.map(async (image, i) => ({
-    pixelValues: preprocess(await decodeImage(image), processor),
-    wanted: captions[i]!,
-  })));
+  const captions = await captioner.captionAll(images.map(({ bytes }) => bytes), { numBeams: 1 });
+  const references: ReferenceCaption[] = [];
+  for (const [i, { bytes, references: written }] of images.entries()) {
+    const { pixelValues } = await captioner.prepare(bytes);
+    references.push({ pixelValues, wanted: captions[i]!, references: written });
+  }
+  return references;
 }
 
 /** What is compared. */
-export interface ProveOnnxOptions {
-  /** The layout's folder. */
+export interface ProveOnnxOptions extends OnnxFolderOptions {
+  /** The layout's folder, its `config.json` and tokenizer included. */
   path: string;
-  layout: OnnxLayout;
-  dtype: OnnxDtype;
-  captioner: CaptionerSource;
   references: readonly ReferenceCaption[];
 }
 
@@ -55,41 +50,37 @@ export interface ProveOnnxOptions {
  * @throws {UserError} when the graphs are too large for WebAssembly
  */
 export async function proveOnnx(options: ProveOnnxOptions): Promise<Parity> {
-  const { layout, captioner: { config, settings, texts }, references } = options;
+  const { layout, references } = options;
+  const folder = await openFileFolder(options.path);
+  const { maxLength } = parseOnnxFolder(await openConfig(folder));
+  const { tokenizer, eosIds } = await readOnnxTexts(folder);
   const runtime = await openOnnxRuntime("wasm");
-  const sessions = await OnnxFolderSessions.find(runtime, await openFileFolder(options.path), {
-    ...options,
-    oneStage: true,
-  });
+  const sessions = await OnnxFolderSessions.find(runtime, folder, { ...options, oneStage: true });
   try {
     const stepper = new OnnxStepper(runtime, {
       layout,
       sessions,
       batchSize: references.length,
       numBeams: 1,
-      maxNewTokens: settings.maxLength,
+      maxNewTokens: maxLength,
       candidates: 1,
-      image: { channels: config.vision.channels, size: config.vision.imageSize },
+      image: imageOf(await sessions.get(onnxComponents(layout)[0]!)),
     });
-    const tokenizer = loadTokenizer(
-      JSON.parse(texts.get("tokenizer.json")!),
-      JSON.parse(texts.get("tokenizer_config.json")!),
-    );
-    const eosIds = [...new Set([...config.decoder.eosIds, tokenizer.eosId])];
     const found = await searchCaptions(stepper, joinImages(references), { eosIds, count: references.length });
-    const pairs = references.map(({ wanted, pixelValues }, i) => {
+    const pairs = references.map((reference, i) => {
       const best = found[i]![0]!;
-      const isSame = best.ids.join() === wanted.ids.join();
-      return { wanted, pixelValues, found: { ...best, agreeing: isSame ? best.ids.length : NaN } };
+      const isSame = best.ids.join() === reference.wanted.ids.join();
+      const caption = tokenizer.decode(best.ids, { skipSpecialTokens: true }).trim();
+      return { ...reference, found: { ...best, caption, agreeing: isSame ? best.ids.length : NaN } };
     });
-    // Where captions differ, the engine's is given token by token.
+    // Where captions differ, the one wanted is given token by token.
     const different = pairs.filter(({ found }) => Number.isNaN(found.agreeing));
     if (different.length > 0) {
       const wanted = different.map(({ wanted }) => wanted.ids);
       const scores = await scoreCaptions(stepper, joinImages(different), wanted);
       for (const [i, pair] of different.entries()) Object.assign(pair.found, scores[i]);
     }
-    return comparePairs(pairs);
+    return await comparePairs(pairs);
   } finally {
     await sessions.release();
   }

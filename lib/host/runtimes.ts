@@ -9,7 +9,7 @@ import type { ImageCaptioner } from "../generate/caption_images.ts";
 import { OnnxCaptioner, type OnnxCaptionerOptions } from "../generate/onnx_captioner.ts";
 import { NoAdapterError, openGpu } from "../gpu/device.ts";
 import { openConfig } from "../models/model_source.ts";
-import { isOnnxFolder, type OnnxDtype } from "../models/onnx_layouts.ts";
+import { isOnnxFolder, type OnnxVariant } from "../models/onnx_layouts.ts";
 import { Captioner } from "./captioner.ts";
 import { openModelFolder } from "./model_folders.ts";
 import { decodeImage } from "./decode.ts";
@@ -36,7 +36,7 @@ export interface LoadedCaptioner {
  */
 export async function loadCaptioner(
   model: string,
-  { runtime, dtype }: { runtime: RuntimeChoice; dtype?: OnnxDtype | undefined },
+  { runtime, dtype }: { runtime: RuntimeChoice; dtype?: OnnxVariant | undefined },
 ): Promise<LoadedCaptioner> {
   const isExported = isOnnxFolder(await openConfig(await openModelFolder(model)));
   if (!isExported) {

@@ -52,7 +52,7 @@ export async function preparePush(
     } catch (error) {
       console.error(`error: ${describeError(error)}`);
       console.error(
-        `The run is complete in ${run}; push it again with: deno task upload --model-id ${modelId} --save-path ${run}` +
+        `Nothing is lost: it is complete in ${run}; push it again with: deno task upload --model-id ${modelId} --save-path ${run}` +
           (options.hubPrivateRepo ? " --private" : ""),
       );
       return EXIT_CODES.error;

@@ -4,14 +4,11 @@
  * @module
  */
 
-import { UserError } from "../base/errors.ts";
 import type { Form } from "../export/written_readme.ts";
 import { openGpu } from "../gpu/device.ts";
 import { createCommand, Option, parseInteger } from "./arguments.ts";
-import { readBounded } from "./file_source.ts";
-import { MAX_IMAGE_BYTES } from "./image_worker.ts";
-import { expandImages } from "./image_paths.ts";
-import { EMBEDDED_CAPTIONER, projectPath } from "./model_folders.ts";
+import { EMBEDDED_CAPTIONER } from "./model_folders.ts";
+import { readProofImages } from "./proof_images.ts";
 import { prepareDriverEnvironment } from "./quiet_driver.ts";
 import { findNewestCaptioner } from "./run_folder.ts";
 import { formatBytes, formatTable } from "./terminal.ts";
@@ -54,7 +51,7 @@ export async function runWriteCommand(command: WriteCommand, args: readonly stri
   const options = parser.parse(args as string[], { from: "user" }).opts();
   const model = options.modelDir ?? await findNewestCaptioner(options.saveDir) ?? EMBEDDED_CAPTIONER;
   const forms = (options as Record<string, unknown>)[command.flag.slice(2)] as Form[];
-  const images = await readProofImages(options);
+  const images = (await readProofImages(options)).map(({ bytes }) => bytes);
   prepareDriverEnvironment();
   const gpu = await openGpu();
   const written = await writeCaptioner({
@@ -67,17 +64,6 @@ export async function runWriteCommand(command: WriteCommand, args: readonly stri
   });
   gpu.destroy();
   console.log(options.json ? JSON.stringify({ model, written }) : describe(written));
-}
-
-/** The first `check` images below the given paths, or of the embedded ones. @throws {UserError} when there is none */
-export async function readProofImages(
-  { images, check }: { images?: readonly string[] | undefined; check: number },
-): Promise<Uint8Array[]> {
-  const paths = (await expandImages(images ?? [projectPath("data/sample/test")])).slice(0, check);
-  if (paths.length < Math.min(1, check)) {
-    throw new UserError("Cannot compare captions: there is no image; use --images");
-  }
-  return await Promise.all(paths.map((path) => readBounded(path, MAX_IMAGE_BYTES)));
 }
 
 function describe(written: readonly WrittenForm[]): string {

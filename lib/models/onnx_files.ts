@@ -7,11 +7,12 @@
 import { UserError } from "../base/errors.ts";
 import type { JsonConfig } from "../format/json_config.ts";
 import {
-  defaultDtype,
+  defaultVariant,
+  dtypeOf,
   isOnnxFolder,
   onnxComponents,
-  type OnnxDtype,
   onnxPath,
+  type OnnxVariant,
   parseOnnxFolder,
 } from "./onnx_layouts.ts";
 
@@ -32,20 +33,21 @@ const TEXT_FILES = [
 export function onnxFolderFiles(
   config: JsonConfig,
   device: "wasm" | "webgpu",
-): { dtype: OnnxDtype; files: string[] } {
+): { dtype: OnnxVariant; files: string[] } {
   if (!isOnnxFolder(config)) {
     throw new UserError(
       `Cannot use "${config.name}": it is no exported captioner; write one with deno task export, and give its folder web-llava`,
     );
   }
-  const { layout, dtypes } = parseOnnxFolder(config);
+  const own = parseOnnxFolder(config);
+  const { layout } = own;
   if (layout === "parts") {
     throw new UserError(`Cannot use "${config.name}": it is of the layout parts; export it as web-llava`);
   }
-  const dtype = defaultDtype(device, dtypes);
+  const dtype = defaultVariant(device, own);
   const beside = config.optionalObject("transformers.js_config")?.optionalObject("use_external_data_format");
   const graphs = onnxComponents(layout).flatMap((component) => {
-    const path = onnxPath(layout, component, dtype);
+    const path = onnxPath(layout, component, dtypeOf(dtype, component, own.mix));
     const count = beside?.optionalInteger(path.slice(path.lastIndexOf("/") + 1)) ?? 0;
     const weights = Array.from({ length: count }, (_, i) => `${path}_data${i === 0 ? "" : `_${i}`}`);
     return [path, ...weights];

@@ -23,6 +23,22 @@ export type OnnxDtype = "fp32" | "fp16" | "q8" | "q4";
 /** All of them. */
 export const ONNX_DTYPES: readonly OnnxDtype[] = ["fp32", "fp16", "q8", "q4"];
 
+/** A precision of a whole captioner: one for all components, or one for each. */
+export type OnnxVariant = OnnxDtype | "mixed";
+/** All of them. */
+export const ONNX_VARIANTS: readonly OnnxVariant[] = [...ONNX_DTYPES, "mixed"];
+/** Precisions by component. */
+export type OnnxMix = Readonly<Partial<Record<OnnxComponent, OnnxDtype>>>;
+
+/** A component's precision in a variant. @throws {RangeError} when the mix has none for it */
+export function dtypeOf(variant: OnnxVariant, component: OnnxComponent, mix: OnnxMix = {}): OnnxDtype {
+  const dtype = variant === "mixed" ? mix[component] : variant;
+  if (dtype === undefined) {
+    throw new RangeError(`Cannot find "${component}" in a mix of precisions: it has none`);
+  }
+  return dtype;
+}
+
 /** Ends of file names by precision, as transformers.js looks for them. */
 const SUFFIXES: Readonly<Record<OnnxDtype, string>> = {
   fp32: "",
@@ -73,6 +89,36 @@ export function onnxStage(layout: OnnxLayout, component: OnnxComponent): readonl
   return stages.find((stage) => stage.includes(component)) ?? [];
 }
 
+/** What precisions of a mix may be given for: one component, or all that see the image, or all that see text. */
+export const MIX_NAMES: readonly string[] = [
+  "encoder",
+  "decoder",
+  ...new Set(ONNX_LAYOUTS.flatMap((layout) => onnxComponents(layout))),
+];
+
+const ENCODER: ReadonlySet<OnnxComponent> = new Set(["vision_encoder", "projection", "encoder_model"]);
+
+/**
+ * A layout's mix.
+ *
+ * @param given precisions by names of {@linkcode MIX_NAMES}; a component's own counts before its half's
+ * @throws {RangeError} when a component has none
+ */
+export function mixOf(layout: OnnxLayout, given: Readonly<Record<string, OnnxDtype>>): OnnxMix {
+  return Object.fromEntries(
+    onnxComponents(layout).map((component) => {
+      const half = ENCODER.has(component) ? "encoder" : "decoder";
+      const dtype = given[component] ?? given[half];
+      if (dtype === undefined) {
+        throw new RangeError(
+          `Cannot write ${layout}: its ${component} has no precision; give "${component}=" or "${half}=" one`,
+        );
+      }
+      return [component, dtype];
+    }),
+  );
+}
+
 /** Where a component lies in its layout's folder. */
 export function onnxPath(layout: OnnxLayout, component: OnnxComponent, dtype: OnnxDtype): string {
   const path = (PATHS[layout] as Partial<Record<OnnxComponent, string>>)[component];
@@ -85,8 +131,10 @@ export function onnxPath(layout: OnnxLayout, component: OnnxComponent, dtype: On
 /** What this program writes of an exported folder into its `config.json`. */
 export interface OnnxFolderConfig {
   layout: OnnxLayout;
-  /** Precisions that there are. */
+  /** Precisions in which every component is there. */
   dtypes: readonly OnnxDtype[];
+  /** Components' own precisions, where the folder was written with a mix. */
+  mix?: OnnxMix;
   /** Most tokens of a caption in training. */
   maxLength: number;
   /** Where the encoder came from. */
@@ -107,12 +155,13 @@ export function isOnnxFolder(json: JsonConfig): boolean {
 
 /** As a part of `config.json`. */
 export function formatOnnxFolder(
-  { layout, dtypes, maxLength, encoder, decoder, hiddenSize }: OnnxFolderConfig,
+  { layout, dtypes, mix, maxLength, encoder, decoder, hiddenSize }: OnnxFolderConfig,
 ): JsonObject {
   return {
     [OWN_KEY]: {
       layout,
       dtypes: [...dtypes],
+      ...(mix === undefined ? {} : { mix: { ...mix } }),
       max_length: maxLength,
       encoder,
       ...(decoder === undefined ? {} : { decoder }),
@@ -124,9 +173,14 @@ export function formatOnnxFolder(
 /** Reads it. @throws {RangeError | TypeError} If a key is missing or has another value than this program writes */
 export function parseOnnxFolder(json: JsonConfig): OnnxFolderConfig {
   const own = json.object(OWN_KEY);
+  const layout = own.choice("layout", ONNX_LAYOUTS);
+  const mixed = own.optionalObject("mix");
+  const mix = mixed && Object.fromEntries(
+    onnxComponents(layout).map((component) => [component, mixed.choice(component, ONNX_DTYPES)]),
+  );
   const found = own.strings("dtypes");
   const dtypes = ONNX_DTYPES.filter((dtype) => found.includes(dtype));
-  if (dtypes.length === 0 || dtypes.length < found.length) {
+  if (dtypes.length === 0 && mix === undefined || dtypes.length < found.length) {
     throw new RangeError(
       `Cannot use "${json.name}": "dtypes" is ${JSON.stringify(found)}, expected some of ${
         ONNX_DTYPES.join(", ")
@@ -135,8 +189,9 @@ export function parseOnnxFolder(json: JsonConfig): OnnxFolderConfig {
   }
   const [decoder, hiddenSize] = [own.optionalString("decoder"), own.optionalInteger("hidden_size")];
   return {
-    layout: own.choice("layout", ONNX_LAYOUTS),
+    layout,
     dtypes,
+    ...(mix === undefined ? {} : { mix }),
     maxLength: own.integer("max_length"),
     encoder: own.string("encoder"),
     ...(decoder === undefined ? {} : { decoder }),
@@ -150,7 +205,15 @@ const PREFERRED = {
   webgpu: ["q4", "fp16", "fp32", "q8"],
 } as const satisfies Record<string, readonly OnnxDtype[]>;
 
-/** The precision that is taken on a device unless told. */
-export function defaultDtype(device: keyof typeof PREFERRED, dtypes: readonly OnnxDtype[]): OnnxDtype {
-  return PREFERRED[device].find((dtype) => dtypes.includes(dtype))!;
+/** What a folder holds. */
+export type OnnxPrecisions = Pick<OnnxFolderConfig, "dtypes" | "mix">;
+
+/** The variants that a folder has. */
+export function onnxVariants({ dtypes, mix }: OnnxPrecisions): OnnxVariant[] {
+  return mix === undefined ? [...dtypes] : [...dtypes, "mixed"];
+}
+
+/** The variant that is taken on a device unless told: a mix where somebody made one. */
+export function defaultVariant(device: keyof typeof PREFERRED, { dtypes, mix }: OnnxPrecisions): OnnxVariant {
+  return mix === undefined ? PREFERRED[device].find((dtype) => dtypes.includes(dtype))! : "mixed";
 }

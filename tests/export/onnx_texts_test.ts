@@ -1,17 +1,28 @@
 /** The files beside exported graphs: what transformers.js and people read. */
 import assert from "node:assert/strict";
-import { comparePairs, formatShare, parityFault, parityJson } from "../../lib/export/onnx/parity.ts";
+import {
+  comparePairs,
+  formatShare,
+  isExact,
+  parityFault,
+  parityJson,
+  parseParity,
+} from "../../lib/export/onnx/parity.ts";
 import { onnxReadme } from "../../lib/export/onnx/readme.ts";
 import { onnxTexts } from "../../lib/export/onnx/texts.ts";
+import { JsonConfig } from "../../lib/format/json_config.ts";
 import { planOnnxWeights } from "../../lib/export/onnx/layouts.ts";
 import { type CaptionerSource, openCaptionerSource } from "../../lib/models/captioner_source.ts";
 import {
-  defaultDtype,
+  defaultVariant,
+  mixOf,
   ONNX_DTYPES,
   ONNX_LAYOUTS,
   onnxComponents,
   type OnnxLayout,
   onnxPath,
+  onnxVariants,
+  parseOnnxFolder,
 } from "../../lib/models/onnx_layouts.ts";
 import {
   captionerFolders,
@@ -72,6 +83,8 @@ Deno.test("web-llava has the keys that transformers.js reads", async () => {
     dtypes: [...ONNX_DTYPES],
     max_length: 12,
     encoder: "encoder",
+    decoder: "decoder",
+    hidden_size: config.text_config.hidden_size,
   });
   assert.equal(json("generation_config.json").max_new_tokens, 12);
   assert.equal(json("processor_config.json").num_additional_image_tokens, 0);
@@ -122,9 +135,10 @@ Deno.test("where no row is spare, the image token lies behind the embedding", as
 });
 
 Deno.test("browsers take what is there, eight bits on a processor and four on a GPU first", () => {
-  assert.equal(defaultDtype("wasm", ["fp32", "q4"]), "fp32");
-  assert.equal(defaultDtype("webgpu", ["fp32", "fp16", "q8"]), "fp16");
-  assert.equal(defaultDtype("webgpu", ["q8"]), "q8");
+  assert.equal(defaultVariant("wasm", { dtypes: ["fp32", "q4"] }), "fp32");
+  assert.equal(defaultVariant("webgpu", { dtypes: ["fp32", "fp16", "q8"] }), "fp16");
+  assert.equal(defaultVariant("webgpu", { dtypes: ["q8"] }), "q8");
+  assert.equal(defaultVariant("webgpu", { dtypes: ["q4"], mix: { vision_encoder: "fp16" } }), "mixed");
 });
 
 Deno.test("what cannot be exported is refused with the reason", async () => {
@@ -148,13 +162,16 @@ Deno.test("what cannot be exported is refused with the reason", async () => {
   assert.throws(() => planOnnxWeights(narrow), /need 21 positions .* tells 20 apart/);
 });
 
+const words = (ids: number[]): string =>
+  ids.map((id) => ["", "a", "red", "bus", "here", "kite"][id]).join(" ");
 const pair = (ids: number[], found: { ids: number[]; agreeing: number; logProb: number }) => ({
-  wanted: { ids, logProb: -1 },
-  found,
+  wanted: { ids, caption: words(ids), logProb: -1 },
+  references: ["a red bus"],
+  found: { ...found, caption: words(found.ids) },
 });
 
-Deno.test("captions are compared whole and token by token, and judged by precision", () => {
-  const parity = comparePairs([
+Deno.test("captions are compared whole and token by token, and judged by precision", async () => {
+  const parity = await comparePairs([
     pair([1, 2], { ids: [1, 2], agreeing: 2, logProb: -1.5 }),
     pair([1, 2, 3, 4], { ids: [1, 5], agreeing: 3, logProb: -0.8 }),
   ]);
@@ -165,11 +182,22 @@ Deno.test("captions are compared whole and token by token, and judged by precisi
     agreeing_tokens: 5,
     mean_log_prob_drift_per_token: 0.15,
     max_log_prob_drift_per_token: 0.25,
+    // ROUGE-L of "a kite" to "a red bus here": 1 of 2 words right, 1 of 4 found; the other caption is the engine's.
+    rouge_l_to_engine: Number(
+      ((1 + (1 + 1.2 ** 2) * 0.5 * 0.25 / (0.25 + 1.2 ** 2 * 0.5)) / 2).toPrecision(3),
+    ),
+    // Both images have the same reference, so no word tells one from the other.
+    cider_d: { engine: 0, exported: 0 },
   });
-  assert.match(parityFault("fp16", parity, 0)!, /^1 of 2 captions in fp16 have other tokens/);
-  assert.match(parityFault("q4", parity, 0.9)!, /^in q4 83.3 % of the tokens agree .* --min-agreement 0.9$/);
-  assert.equal(parityFault("q8", parity, 0.8), undefined);
-  assert.equal(parityFault("fp32", { ...parity, sameCaptions: 2 }, 1), undefined);
+  assert.deepEqual(parseParity(new JsonConfig(parityJson(parity), "parity.json")).ciderD, parity.ciderD);
+  const exact = { isExact: true, minAgreement: 0 };
+  assert.match(parityFault("fp16", parity, exact)!, /^1 of 2 captions in fp16 have other tokens/);
+  assert.match(
+    parityFault("q4", parity, { isExact: false, minAgreement: 0.9 })!,
+    /^in q4 83.3 % of the tokens agree .* --min-agreement 0.9$/,
+  );
+  assert.equal(parityFault("q8", parity, { isExact: false, minAgreement: 0.8 }), undefined);
+  assert.equal(parityFault("fp32", { ...parity, sameCaptions: 2 }, exact), undefined);
   assert.equal(formatShare(1999, 2000), "99.9 %");
 });
 
@@ -177,7 +205,7 @@ Deno.test("the README shows the lines, the sizes and how captions compare", asyn
   const source = await open(LLAMA);
   for (const layout of ONNX_LAYOUTS) {
     const bytes = Object.fromEntries(onnxComponents(layout).map((component) => [component, 1_234_567]));
-    const parity = comparePairs([pair([1, 2], { ids: [1, 2], agreeing: 2, logProb: -1 })]);
+    const parity = await comparePairs([pair([1, 2], { ids: [1, 2], agreeing: 2, logProb: -1 })]);
     const text = onnxReadme(layout, source, [{ dtype: "q8", bytes, parity }, {
       dtype: "q4",
       bytes,
@@ -188,4 +216,29 @@ Deno.test("the README shows the lines, the sizes and how captions compare", asyn
     assert.match(text, /\| 1\.23 \| 1\.23 \|/);
     assert.match(text, layout === "parts" ? /InferenceSession/ : /from "@huggingface\/transformers"/);
   }
+});
+
+Deno.test("a mix of precisions is told by component, by half, and to transformers.js", async () => {
+  const mix = mixOf("web-llava", { encoder: "fp16", decoder: "q4", embed_tokens: "q8" });
+  assert.deepEqual(mix, { vision_encoder: "fp16", embed_tokens: "q8", decoder_model_merged: "q4" });
+  assert.throws(() => mixOf("web-pipeline", { vision_encoder: "fp16", decoder: "q4" }), {
+    message: /encoder_model has no precision; give "encoder_model=" or "encoder="/,
+  });
+  assert.equal(isExact("mixed", { layout: "web-llava", mix }), false);
+  assert.equal(
+    isExact("mixed", { layout: "parts", mix: mixOf("parts", { encoder: "fp16", decoder: "fp32" }) }),
+    true,
+  );
+  const source = await open(LLAMA);
+  const texts = onnxTexts("web-llava", source, { dtypes: [], mix, externalFiles: {} });
+  const config = JSON.parse(texts.get("config.json")!);
+  assert.deepEqual(config["transformers.js_config"].dtype, mix);
+  assert.deepEqual(config["transformers.js_config"].device_config.webgpu.dtype, mix);
+  assert.deepEqual(config.captioner_onnx.mix, mix);
+  const own = parseOnnxFolder(new JsonConfig(config, "config.json"));
+  assert.deepEqual(onnxVariants(own), ["mixed"]);
+  const bytes = Object.fromEntries(onnxComponents("web-llava").map((component) => [component, 1e6]));
+  const text = onnxReadme("web-llava", source, [{ dtype: "mixed", bytes, parity: undefined }], mix);
+  assert.match(text, /dtype: \{"vision_encoder":"fp16","embed_tokens":"q8","decoder_model_merged":"q4"\}/);
+  assert.match(text, /mixed has vision_encoder in fp16, embed_tokens in q8/);
 });

@@ -14,6 +14,9 @@ const MODEL_FILES = [
   /^adapter\/(adapter_config\.json|adapter_model\.safetensors)$/,
 ];
 
+/** Graphs of an exported captioner, and weights beside them. */
+const GRAPH = /^((onnx|vision_encoder|language_model)\/)?[\w.-]+\.onnx(_data(_\d+)?)?$/;
+
 /** What is pushed beside it: what people read. */
 const PAGES = [/^(README|LICENSE|NOTICE)(\.md|\.txt)?$/, /^report\.html$/, /^adapter\/README\.md$/];
 
@@ -28,11 +31,14 @@ const SHARD = /^(.+)-(\d{5})-of-(\d{5})\.safetensors$/;
 /**
  * The files of a listing that are downloaded for a model: configuration, tokenizer, image processor, adapter, and its weights in
  * safetensors once: not the shards where there is a single file, and no variants such as `model.fp16.safetensors`.
+ * Where there is nothing in safetensors: the graphs of an exported captioner.
  */
 export function selectModelFiles(paths: Iterable<string>): string[] {
   const all = [...paths];
   const hasSingle = all.includes("model.safetensors");
+  const isExported = !all.some((path) => path.endsWith(".safetensors"));
   return all.filter((path) => {
+    if (isExported && GRAPH.test(path)) return true;
     if (!belongsToModel(path)) return false;
     if (!path.startsWith("model")) return true;
     if (/^model\.(?!safetensors)[^/]*\.safetensors/.test(path)) return false;
@@ -79,7 +85,7 @@ export function findMissingModelFiles(paths: readonly string[], indexed: Iterabl
 }
 
 function hasWeights(paths: readonly string[]): boolean {
-  return paths.some((path) => path.endsWith(".safetensors"));
+  return paths.some((path) => path.endsWith(".safetensors") || GRAPH.test(path));
 }
 
 /** Weights that are there only in formats which run code when they are read: such a model cannot be used. */

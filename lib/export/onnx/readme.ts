@@ -8,15 +8,18 @@ import type { CaptionerConfig } from "../../models/captioner.ts";
 import type { CaptionerFolderConfig } from "../../models/captioner_config.ts";
 import { visionTokens } from "../../models/vision.ts";
 import {
-  defaultDtype,
+  defaultVariant,
+  ONNX_DTYPES,
   onnxComponents,
-  type OnnxDtype,
   type OnnxLayout,
+  type OnnxMix,
   onnxPath,
+  type OnnxPrecisions,
+  type OnnxVariant,
 } from "../../models/onnx_layouts.ts";
 import { IMAGE_TOKEN } from "../image_token.ts";
 import { hubIds } from "../written_readme.ts";
-import { formatShare, type Parity } from "./parity.ts";
+import { type Parity, PARITY_HEADER, parityCells } from "./parity.ts";
 
 /** What the text says of a captioner. */
 export interface DescribedCaptioner {
@@ -26,7 +29,7 @@ export interface DescribedCaptioner {
 
 /** What was written of a precision. */
 export interface WrittenDtypeResult {
-  dtype: OnnxDtype;
+  dtype: OnnxVariant;
   /** Bytes of every component, weights beside it included. */
   bytes: Readonly<Record<string, number>>;
   /** `undefined` where nothing was compared. */
@@ -44,10 +47,15 @@ export function onnxReadme(
   layout: OnnxLayout,
   captioner: DescribedCaptioner,
   results: readonly WrittenDtypeResult[],
+  mix?: OnnxMix,
 ): string {
   const { settings } = captioner;
   const bases = hubIds(settings);
   const dtypes = results.map(({ dtype }) => dtype);
+  const precisions = { dtypes: ONNX_DTYPES.filter((dtype) => dtypes.includes(dtype)), ...(mix && { mix }) };
+  const mixed = mix === undefined
+    ? ""
+    : ` mixed has ${Object.entries(mix).map(([component, dtype]) => `${component} in ${dtype}`).join(", ")}.`;
   return `---
 library_name: ${layout === "parts" ? "onnx" : "transformers.js"}
 pipeline_tag: image-to-text
@@ -57,18 +65,18 @@ ${bases.length === 0 ? "" : `base_model: [${bases.join(", ")}]\nbase_model_relat
 # ${TITLES[layout]}
 
 Encoder ${settings.encoder.reference}, decoder ${settings.decoder.reference}, LoRA folded in, captions of at most ${settings.maxLength} tokens.
-${LINES[layout](captioner, dtypes).trim()}
+${LINES[layout](captioner, precisions).trim()}
 
 ## Files
 
 ${table(["file", ...dtypes], sizeRows(layout, results))}
 
 Sizes in MB. fp16 halves weights, attention and MLP; q8 has int8 weights and rounds inputs to uint8 by their range; q4 has blocks of 32
-four-bit weights.${
+four-bit weights.${mixed}${
     layout === "parts"
       ? ""
-      : ` Unless told, browsers take ${defaultDtype("wasm", dtypes)}, and ${
-        defaultDtype("webgpu", dtypes)
+      : ` Unless told, browsers take ${defaultVariant("wasm", precisions)}, and ${
+        defaultVariant("webgpu", precisions)
       } with \`device: "webgpu"\`.`
   }
 
@@ -88,27 +96,25 @@ function sizeRows(layout: OnnxLayout, results: readonly WrittenDtypeResult[]): s
 function parityText(results: readonly WrittenDtypeResult[]): string {
   const compared = results.filter(({ parity }) => parity !== undefined);
   if (compared.length === 0) return "Nothing was compared when this folder was written.";
-  const rows = compared.map(({ dtype, parity }) => {
-    const { images, sameCaptions, tokens, agreeingTokens, meanDrift } = parity!;
-    return [
-      dtype,
-      `${sameCaptions} of ${images}`,
-      formatShare(agreeingTokens, tokens),
-      meanDrift.toExponential(1),
-    ];
-  });
+  const rows = compared.map(({ dtype, parity }) => [dtype, ...parityCells(parity!)]);
   return `Greedy captions by onnxruntime-web beside the engine's that trained the model, on ${
     compared[0]!.parity!.images
   } images:
 
-${table(["precision", "same captions", "same tokens", "change of log-probability per token"], rows)}`;
+${table(["precision", ...PARITY_HEADER], rows)}`;
 }
 
 function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   return [header, header.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
 }
 
-const LINES: Record<OnnxLayout, (captioner: DescribedCaptioner, dtypes: readonly OnnxDtype[]) => string> = {
+/** What transformers.js is told: a precision, or one of each component. */
+function loadOptions(precisions: OnnxPrecisions): string {
+  const variant = defaultVariant("wasm", precisions);
+  return `{ dtype: ${JSON.stringify(variant === "mixed" ? precisions.mix : variant)} }`;
+}
+
+const LINES: Record<OnnxLayout, (captioner: DescribedCaptioner, precisions: OnnxPrecisions) => string> = {
   parts: ({ config: { decoder, vision }, settings }) => `
 Four graphs for any ONNX runtime. Pictures are resized and normalised as \`preprocessor_config.json\` says.
 
@@ -145,23 +151,21 @@ while len(ids) < ${settings.maxLength} and (token := int(logits[0, -1].argmax())
         "position_ids": np.array([[length]]), **past})
 print(tokenizer.decode(ids).strip())
 \`\`\``,
-  "web-llava": (_, dtypes) => `
+  "web-llava": (_, precisions) => `
 \`\`\`js
 import { AutoModelForImageTextToText, AutoProcessor, RawImage } from "@huggingface/transformers";
 const processor = await AutoProcessor.from_pretrained("this-folder");
-const model = await AutoModelForImageTextToText.from_pretrained("this-folder", { dtype: "${
-    defaultDtype("wasm", dtypes)
-  }" });
+const model = await AutoModelForImageTextToText.from_pretrained("this-folder", ${loadOptions(precisions)});
 const inputs = await processor(await RawImage.read("image.jpg"), "${IMAGE_TOKEN}", { add_special_tokens: false });
 console.log(processor.batch_decode(await model.generate(inputs), { skip_special_tokens: true })[0].trim());
 \`\`\`
 
 The library searches greedily: \`num_beams\` has no effect. It resizes pictures in its own way, so that a caption may differ from the one
 that this project gives for the same file.`,
-  "web-pipeline": (_, dtypes) => `
+  "web-pipeline": (_, precisions) => `
 \`\`\`js
 import { pipeline } from "@huggingface/transformers";
-const caption = await pipeline("image-to-text", "this-folder", { dtype: "${defaultDtype("wasm", dtypes)}" });
+const caption = await pipeline("image-to-text", "this-folder", ${loadOptions(precisions)});
 const [{ generated_text }] = await caption("image.jpg");
 console.log(generated_text.trim());
 \`\`\`

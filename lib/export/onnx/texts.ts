@@ -8,18 +8,16 @@ import { formatJson, type JsonObject, parseJsonObject } from "../../format/json.
 import { formatProcessorConfig, parseProcessorConfig } from "../../image/processor.ts";
 import type { CaptionerSource } from "../../models/captioner_source.ts";
 import {
-  defaultDtype,
+  defaultVariant,
   formatOnnxFolder,
-  type OnnxDtype,
   type OnnxLayout,
+  type OnnxPrecisions,
 } from "../../models/onnx_layouts.ts";
 import { formatPythonConfig } from "../../models/python_captioner.ts";
 import { encoderFields, generationConfig, llavaFields, promptTexts } from "../merged_captioner.ts";
 
 /** What the files say besides the captioner. */
-export interface OnnxTextOptions {
-  /** Precisions that there are. */
-  dtypes: readonly OnnxDtype[];
+export interface OnnxTextOptions extends OnnxPrecisions {
   /** Number of files of weights beside a graph, by the graph's file name; of those that have any. */
   externalFiles: Readonly<Record<string, number>>;
 }
@@ -119,12 +117,20 @@ const TEXTS: Record<OnnxLayout, MakeTexts> = {
 };
 
 /** What transformers.js is told of the graphs. */
-export function browserConfig({ dtypes, externalFiles }: OnnxTextOptions): JsonObject {
+export function browserConfig({ externalFiles, ...precisions }: OnnxTextOptions): JsonObject {
+  const { dtypes, mix } = precisions;
+  // Of a mix it takes a precision for every component.
+  const named = (device: "wasm" | "webgpu"): JsonObject[string] => {
+    const variant = defaultVariant(device, precisions);
+    return variant === "mixed" ? { ...mix } : variant;
+  };
   return {
-    dtype: defaultDtype("wasm", dtypes),
-    device_config: { webgpu: { dtype: defaultDtype("webgpu", dtypes) } },
+    dtype: named("wasm"),
+    device_config: { webgpu: { dtype: named("webgpu") } },
     // transformers.js 3 does not look into the graph for it.
-    ...(dtypes.includes("fp16") ? { kv_cache_dtype: { fp16: "float16" } } : {}),
+    ...(dtypes.includes("fp16") || Object.values(mix ?? {}).includes("fp16")
+      ? { kv_cache_dtype: { fp16: "float16" } }
+      : {}),
     ...(Object.keys(externalFiles).length === 0 ? {} : { use_external_data_format: { ...externalFiles } }),
   };
 }
@@ -140,11 +146,12 @@ function withTokenizerClass(texts: Map<string, string>): Map<string, string> {
 function own(
   layout: OnnxLayout,
   { settings, config }: CaptionerSource,
-  { dtypes }: OnnxTextOptions,
+  { dtypes, mix }: OnnxTextOptions,
 ): JsonObject {
   return formatOnnxFolder({
     layout,
     dtypes,
+    ...(mix === undefined ? {} : { mix }),
     maxLength: settings.maxLength,
     encoder: settings.encoder.reference,
     decoder: settings.decoder.reference,
