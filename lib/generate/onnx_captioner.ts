@@ -37,6 +37,8 @@ export interface OnnxCaptionerOptions {
   decode: ImageDecoder;
   /** Precision. @default {eight bits on wasm, four on WebGPU, else what there is} */
   dtype?: OnnxVariant;
+  /** Closes graphs that are not needed together: slower, but large captioners fit. @default {false} */
+  oneStage?: boolean;
   /** onnxruntime's WebAssembly. @default {found beside its script} */
   wasmBinary?: Uint8Array;
 }
@@ -85,6 +87,7 @@ export class OnnxCaptioner extends ImageCaptioner {
       layout,
       dtype,
       ...(own.mix === undefined ? {} : { mix: own.mix }),
+      ...(options.oneStage === undefined ? {} : { oneStage: options.oneStage }),
     });
     const image = imageOf(await sessions.get(onnxComponents(layout)[0]!));
     return new OnnxCaptioner(runtime, {

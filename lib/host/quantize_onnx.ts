@@ -81,7 +81,11 @@ export async function quantizeOnnx(options: QuantizeOnnxOptions): Promise<Export
   let references: Awaited<ReturnType<typeof referenceCaptions>> = [];
   if (images.length > 0) {
     onProgress(`caption ${images.length} images in fp32`);
-    using captioner = await loadOnnxCaptioner(model, { provider: "wasm", dtype: "fp32" });
+    using captioner = await loadOnnxCaptioner(model, {
+      provider: "wasm",
+      dtype: "fp32",
+      oneStage: true,
+    });
     references = await referenceCaptions(captioner, images);
   }
   const target = options.outputDir.replace(/\/+$/, "");
