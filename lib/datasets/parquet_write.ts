@@ -24,30 +24,74 @@ export interface MergedRow {
   readonly sourceId: string;
 }
 
+/** Columns of a table of images, beside `image`. */
+export interface ImageTableColumns {
+  /** Columns of several texts a cell. */
+  readonly lists: readonly string[];
+  /** Columns of one text a cell. */
+  readonly texts: readonly string[];
+}
+
+/** A row of a table of images. */
+export interface ImageTableRow {
+  /** Bytes of the image file. */
+  readonly image: Uint8Array;
+  /** Name of the image file. */
+  readonly path: string;
+  /** By column: a list of texts, or a text. */
+  readonly cells: Readonly<Record<string, string | readonly string[]>>;
+}
+
 /** Row groups end after so many rows, or before so many bytes of images: readers hold one in memory. */
 const GROUP_ROWS = 100;
 const GROUP_BYTES = 64e6;
 
 const TEXT = { dtype: "string", _type: "Value" };
 /** Features as `datasets` 4 and later write them. */
-const FEATURES = {
-  image: { _type: "Image" },
-  alt_text: { feature: TEXT, _type: "List" },
-  source: TEXT,
-  source_id: TEXT,
-};
+function featuresOf({ lists, texts }: ImageTableColumns): object {
+  return {
+    image: { _type: "Image" },
+    ...Object.fromEntries(lists.map((name) => [name, { feature: TEXT, _type: "List" }])),
+    ...Object.fromEntries(texts.map((name) => [name, TEXT])),
+  };
+}
 
-const SCHEMA: ConstructorParameters<typeof ParquetWriter>[0]["schema"] = [
-  { name: "schema", num_children: 4 },
-  { name: "image", repetition_type: "OPTIONAL", num_children: 2 },
-  { name: "bytes", repetition_type: "OPTIONAL", type: "BYTE_ARRAY" },
-  { name: "path", repetition_type: "OPTIONAL", type: "BYTE_ARRAY", converted_type: "UTF8" },
-  { name: "alt_text", repetition_type: "OPTIONAL", converted_type: "LIST", num_children: 1 },
-  { name: "list", repetition_type: "REPEATED", num_children: 1 },
-  { name: "element", repetition_type: "OPTIONAL", type: "BYTE_ARRAY", converted_type: "UTF8" },
-  { name: "source", repetition_type: "OPTIONAL", type: "BYTE_ARRAY", converted_type: "UTF8" },
-  { name: "source_id", repetition_type: "OPTIONAL", type: "BYTE_ARRAY", converted_type: "UTF8" },
-];
+type Schema = ConstructorParameters<typeof ParquetWriter>[0]["schema"];
+
+function schemaOf({ lists, texts }: ImageTableColumns): Schema {
+  const text = (name: string): Schema[number] => ({
+    name,
+    repetition_type: "OPTIONAL",
+    type: "BYTE_ARRAY",
+    converted_type: "UTF8",
+  });
+  return [
+    { name: "schema", num_children: 1 + lists.length + texts.length },
+    { name: "image", repetition_type: "OPTIONAL", num_children: 2 },
+    { name: "bytes", repetition_type: "OPTIONAL", type: "BYTE_ARRAY" },
+    text("path"),
+    ...lists.flatMap((name): Schema => [
+      { name, repetition_type: "OPTIONAL", converted_type: "LIST", num_children: 1 },
+      { name: "list", repetition_type: "REPEATED", num_children: 1 },
+      text("element"),
+    ]),
+    ...texts.map(text),
+  ];
+}
+
+const MERGED: ImageTableColumns = { lists: ["alt_text"], texts: ["source", "source_id"] };
+
+/** Encodes rows of a merged data set: {@linkcode encodeImageTable} with its columns. */
+export async function* encodeParquet(
+  rows: AsyncIterable<MergedRow>,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  const table = async function* (): AsyncGenerator<ImageTableRow> {
+    for await (const { image, path, captions, source, sourceId } of rows) {
+      yield { image, path, cells: { alt_text: captions, source, source_id: sourceId } };
+    }
+  };
+  yield* encodeImageTable(table(), MERGED);
+}
 
 /**
  * Encodes rows as one parquet file, a row group in memory at a time. Images stay as they are, for they are compressed already; the
@@ -55,8 +99,9 @@ const SCHEMA: ConstructorParameters<typeof ParquetWriter>[0]["schema"] = [
  *
  * @returns The bytes of the file in their order
  */
-export async function* encodeParquet(
-  rows: AsyncIterable<MergedRow>,
+export async function* encodeImageTable(
+  rows: AsyncIterable<ImageTableRow>,
+  columns: ImageTableColumns,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   const ready: Uint8Array<ArrayBuffer>[] = [];
   const writer = new ByteWriter();
@@ -66,28 +111,32 @@ export async function* encodeParquet(
   };
   const parquet = new ParquetWriter({
     writer: Object.assign(writer, { flush }),
-    schema: SCHEMA,
-    kvMetadata: [{ key: "huggingface", value: JSON.stringify({ info: { features: FEATURES } }) }],
+    schema: schemaOf(columns),
+    kvMetadata: [{ key: "huggingface", value: JSON.stringify({ info: { features: featuresOf(columns) } }) }],
     createdBy: "distilvit captioner",
   });
-  let group: MergedRow[] = [];
+  let group: ImageTableRow[] = [];
   let bytes = 0;
   for await (const row of rows) {
     if (group.length === GROUP_ROWS || (group.length > 0 && bytes + row.image.length > GROUP_BYTES)) {
-      writeGroup(parquet, group);
+      writeGroup(parquet, { rows: group, columns });
       yield* ready.splice(0);
       [group, bytes] = [[], 0];
     }
     group.push(row);
     bytes += row.image.length;
   }
-  writeGroup(parquet, group);
+  writeGroup(parquet, { rows: group, columns });
   parquet.finish();
   flush();
   yield* ready;
 }
 
-function writeGroup(parquet: ParquetWriter, rows: readonly MergedRow[]): void {
+function writeGroup(
+  parquet: ParquetWriter,
+  { rows, columns }: { rows: readonly ImageTableRow[]; columns: ImageTableColumns },
+): void {
+  const names = [...columns.lists, ...columns.texts];
   parquet.write({
     rowGroupSize: Math.max(1, rows.length),
     columnData: [
@@ -97,9 +146,13 @@ function writeGroup(parquet: ParquetWriter, rows: readonly MergedRow[]): void {
         codec: "UNCOMPRESSED",
         statistics: false,
       },
-      { name: "alt_text", data: rows.map(({ captions }) => [...captions]) },
-      { name: "source", data: rows.map(({ source }) => source) },
-      { name: "source_id", data: rows.map(({ sourceId }) => sourceId) },
+      ...names.map((name) => ({
+        name,
+        data: rows.map(({ cells }) => {
+          const cell = cells[name]!;
+          return typeof cell === "string" ? cell : [...cell];
+        }),
+      })),
     ],
   });
 }
