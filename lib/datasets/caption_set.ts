@@ -33,6 +33,9 @@ import { findTables } from "./table_files.ts";
 /** Larger image files are not read. */
 export const MAX_IMAGE_BYTES = 256 * 2 ** 20;
 
+/** Columns beside captions and images that rows keep: nouns, and what curated data sets say of a caption. */
+const KEPT_COLUMNS = ["objects", "original_alt_text", "curation"];
+
 /** Options of {@linkcode openCaptionSet}. */
 export interface OpenCaptionSetOptions {
   /** What is particular about it. */
@@ -147,7 +150,7 @@ class TableSet implements CaptionSet {
     for (const { shard, group, start, rows, numbers } of this.splits[split]) {
       if (found.length >= limit) break;
       const { caption } = this.#columnsOf(shard);
-      const wanted = [...(caption === undefined ? [] : [caption]), "objects"];
+      const wanted = [...(caption === undefined ? [] : [caption]), ...KEPT_COLUMNS];
       const cells = await shard.read(group, wanted.filter((name) => shard.columns.includes(name)));
       for (const [i, row] of rows.entries()) {
         if (found.length >= limit) break;
@@ -164,7 +167,7 @@ class TableSet implements CaptionSet {
 
   async readGroup({ shard, group, start, rows, numbers }: GroupRows): Promise<ReadRow[]> {
     const { caption, image } = this.#columnsOf(shard);
-    const wanted = [image, ...(caption === undefined ? [] : [caption]), "objects"];
+    const wanted = [image, ...(caption === undefined ? [] : [caption]), ...KEPT_COLUMNS];
     const cells = await shard.read(group, wanted.filter((name) => shard.columns.includes(name)), rows);
     return await Promise.all(Array.from(rows, async (at, i): Promise<ReadRow> => {
       const place = { shard, group, row: start + at, number: numbers[i]! };
@@ -193,7 +196,9 @@ class TableSet implements CaptionSet {
       image: id,
       captions,
       ...(objects && { objects }),
-      columns: {},
+      columns: Object.fromEntries(
+        KEPT_COLUMNS.flatMap((name) => cells[name] === undefined ? [] : [[name, cells[name]]]),
+      ),
       place: { shard: place.shard.name, row: place.row },
       number: place.number,
       readImage,

@@ -23,6 +23,48 @@ export interface Spent {
   readonly output: number;
 }
 
+/** How a file of SQLite is opened. */
+export interface StoreOptions {
+  /** SQLite's `application_id` of our files of this kind. */
+  readonly applicationId: number;
+  /** What it keeps, for messages. */
+  readonly what: string;
+  /** The flag that names another file. */
+  readonly flag: string;
+  /** Statements that make its tables where they are not there. */
+  readonly schema: string;
+}
+
+/**
+ * Opens a file of SQLite, or makes it. What is written to it is on the disk when the call returns.
+ *
+ * @throws {UserError} If it is another program's, or cannot be opened
+ */
+export function openStore(
+  path: string,
+  { applicationId, what, flag, schema }: StoreOptions,
+): DatabaseSync {
+  let db: DatabaseSync | undefined;
+  try {
+    db = new DatabaseSync(path);
+    const { application_id: id } = db.prepare("PRAGMA application_id").get() as { application_id: number };
+    const { count } = db.prepare("SELECT count(*) AS count FROM sqlite_master").get() as { count: number };
+    if (id !== applicationId && count > 0) throw new Error("it is another program's database");
+    db.exec(`
+      PRAGMA application_id = ${applicationId};
+      PRAGMA journal_mode = WAL;
+      PRAGMA synchronous = FULL;
+      PRAGMA busy_timeout = 5000;
+      ${schema}`);
+    return db;
+  } catch (error) {
+    db?.close();
+    throw new UserError(
+      `Cannot keep ${what} in "${path}": ${describeError(error)}; name another file with ${flag}`,
+    );
+  }
+}
+
 /** Marks the file as ours; SQLite's `application_id`. */
 const APPLICATION_ID = 0x616c7474; // "altt"
 
@@ -36,20 +78,11 @@ export class AnswerStore implements Disposable {
    * @throws {UserError} If it is another program's, or cannot be opened
    */
   constructor(path: string) {
-    try {
-      this.#db = new DatabaseSync(path);
-      const { application_id: id } = this.#db.prepare("PRAGMA application_id").get() as {
-        application_id: number;
-      };
-      const { count } = this.#db.prepare("SELECT count(*) AS count FROM sqlite_master").get() as {
-        count: number;
-      };
-      if (id !== APPLICATION_ID && count > 0) throw new Error("it is another program's database");
-      this.#db.exec(`
-        PRAGMA application_id = ${APPLICATION_ID};
-        PRAGMA journal_mode = WAL;
-        PRAGMA synchronous = FULL;
-        PRAGMA busy_timeout = 5000;
+    this.#db = openStore(path, {
+      applicationId: APPLICATION_ID,
+      what: "answers",
+      flag: "--cache",
+      schema: `
         CREATE TABLE IF NOT EXISTS answers (
           key TEXT PRIMARY KEY, model TEXT NOT NULL, source TEXT NOT NULL,
           alt_text TEXT, objects TEXT, rejected TEXT, answered_at TEXT NOT NULL
@@ -57,12 +90,8 @@ export class AnswerStore implements Disposable {
         CREATE TABLE IF NOT EXISTS requests (
           id INTEGER PRIMARY KEY, model TEXT NOT NULL, input_tokens INTEGER NOT NULL,
           output_tokens INTEGER NOT NULL, is_estimate INTEGER NOT NULL, answered_at TEXT NOT NULL
-        ) STRICT;`);
-    } catch (error) {
-      throw new UserError(
-        `Cannot keep answers in "${path}": ${describeError(error)}; name another file with --cache`,
-      );
-    }
+        ) STRICT;`,
+    });
   }
 
   /** What is known of a question, if anything. */

@@ -480,7 +480,12 @@ async function writeResult(data: CurateDataOptions, asked: Asked | undefined): P
     }
   };
   const by = asked === undefined ? "rules" : asked.ask.model;
-  await writeCuratedDataset(data.outputDir, rows(), { format: data.format, dataset: data.dataset, by });
+  await writeCuratedDataset(data.outputDir, rows(), {
+    format: data.format,
+    dataset: data.dataset,
+    by,
+    task: "curate",
+  });
   return {
     path: data.outputDir,
     rows: counts,

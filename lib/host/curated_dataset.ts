@@ -37,8 +37,19 @@ export interface CuratedRow {
   readonly curation: string;
 }
 
+/** What is said of a data set that is written. */
+export interface CuratedAbout {
+  readonly format: CuratedFormat;
+  /** Where its rows come from. */
+  readonly dataset: string;
+  /** Who rewrote its captions. */
+  readonly by: string;
+  /** The command that writes it. */
+  readonly task: "curate" | "review";
+}
+
 /** What the README of such a folder says, by which it is known as one that may be replaced. */
-const MARK = "Written by `deno task curate`";
+const MARK = "Curated captions, written by `deno task";
 /** A shard of parquet is closed when it has so many bytes of images. */
 const SHARD_BYTES = 500e6;
 
@@ -50,7 +61,7 @@ const SHARD_BYTES = 500e6;
 export async function writeCuratedDataset(
   path: string,
   rows: AsyncIterable<CuratedRow>,
-  about: { format: CuratedFormat; dataset: string; by: string },
+  about: CuratedAbout,
 ): Promise<void> {
   await refuseForeignFolder(path, MARK);
   await writeFolderAtomically(path, async (folder) => {
@@ -66,10 +77,10 @@ export async function writeCuratedDataset(
 
 function describe(
   splits: readonly Split[],
-  { format, dataset, by }: { format: CuratedFormat; dataset: string; by: string },
+  { format, dataset, by, task }: CuratedAbout,
 ): string {
   const head = format === "parquet" ? `${formatDatasetConfig(splits)}\n` : "";
-  return `${head}# Curated captions\n\n${MARK} from ${dataset}, captions by ${by}.\n\nColumns: \`alt_text\` (the caption), ` +
+  return `${head}# Curated captions\n\n${MARK} ${task}\` from ${dataset}, captions by ${by}.\n\nColumns: \`alt_text\` (the caption), ` +
     "`original_alt_text` (as it was), `objects` (what the image shows), `curation` (who rewrote it).\n";
 }
 

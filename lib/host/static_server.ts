@@ -31,15 +31,18 @@ export interface StaticServerOptions {
 
 /** Serves to this machine alone. @throws {UserError} when the port is taken */
 export function serveFolder(options: StaticServerOptions): Deno.HttpServer<Deno.NetAddr> {
+  return serveLocally(options.port, (request) => answer(request, options));
+}
+
+/** Answers requests of this machine alone; 0 takes a free port. @throws {UserError} when the port is taken */
+export function serveLocally(
+  port: number,
+  handler: (request: Request) => Response | Promise<Response>,
+): Deno.HttpServer<Deno.NetAddr> {
   try {
-    return Deno.serve(
-      { hostname: "127.0.0.1", port: options.port, onListen: () => {} },
-      (request) => answer(request, options),
-    );
+    return Deno.serve({ hostname: "127.0.0.1", port, onListen: () => {} }, handler);
   } catch (error) {
-    throw new UserError(
-      `Cannot serve at port ${options.port}: ${describeError(error)}; give another with --port`,
-    );
+    throw new UserError(`Cannot serve at port ${port}: ${describeError(error)}; give another with --port`);
   }
 }
 
