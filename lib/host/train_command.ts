@@ -19,6 +19,7 @@ import { PRESET_NAMES, PRESETS } from "../models/presets.ts";
 import { addDatasetOptions, checkDatasetFlags } from "./dataset_options.ts";
 import { openFile } from "./files.ts";
 import type { TrainRunOptions } from "./train_options.ts";
+import { addEvalOptions, readEvalOptions } from "./train_eval_options.ts";
 import { addRewardOptions, readRewardOptions } from "./train_reward_options.ts";
 import { addPushOptions, readPushOptions } from "./train_push.ts";
 import { DEVICES } from "./train_session.ts";
@@ -123,20 +124,8 @@ export async function parseTrainArguments(
     .option("--weight-decay <rate>", "of AdamW", parseNumber({ min: 0 }), 0.01)
     .option("--max-grad-norm <norm>", "gradients are clipped to it", parseNumber({ min: 1e-6 }), 1)
     .option("--eval-steps <count>", "steps between evaluations", count, 100)
-    .option(
-      "--eval-captions <count>",
-      "validation rows captioned at an evaluation",
-      parseInteger({ min: 0 }),
-      32,
-    )
     .option("--save-steps <count>", "steps between checkpoints", count, 100)
     .option("--save-total-limit <count>", "checkpoints kept, newest and best in any case", count, 3)
-    .option(
-      "--early-stopping-patience <count>",
-      "evaluations without a better loss; 0 never stops",
-      parseInteger({ min: 0 }),
-      3,
-    )
     .option("--seed <number>", "of everything random", parseInteger({ min: 0, max: 2 ** 32 - 1 }), 42)
     .option("--save-dir <folder>", "folder of runs", "runs")
     .option("--checkpoints-dir <folder>", "folder of checkpoints (default: the run's)")
@@ -155,6 +144,7 @@ export async function parseTrainArguments(
     )
     .option("--json", "print the result as one JSON object", false)
     .option("--config <file>", "JSON with options; the command line wins");
+  addEvalOptions(command);
   addRewardOptions(command);
   addPushOptions(command);
   command.parse(args as string[], { from: "user" });
@@ -186,6 +176,7 @@ export async function parseTrainArguments(
   checkDatasetFlags(rest);
   return {
     ...rest,
+    ...readEvalOptions(command),
     ...readRewardOptions(command),
     ...readPushOptions(command),
     lora: {

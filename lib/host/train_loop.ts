@@ -6,16 +6,20 @@
 
 import { Rng } from "../base/rng.ts";
 import { encodeCaptioner, encodeCheckpoint } from "../train/checkpoint.ts";
-import type { CaptionSample } from "../train/evaluation.ts";
+import type { CaptionSample, ScoreSamples } from "../train/evaluation.ts";
+import { evaluationNames, formatMetric, metricTitle } from "../train/report.ts";
 import type { SelfCritical } from "../train/self_critical.ts";
 import type { TrainingRows, ValidationRows } from "../train/rows.ts";
 import { train } from "../train/trainer.ts";
 import type { TrainingCheckpoint, TrainOutcome, TrainSettings } from "../train/trainer_types.ts";
+import type { EventImage } from "../format/tensorboard.ts";
 import { startProgress } from "./progress.ts";
 import type { RunFolder } from "./run_folder.ts";
 import { formatBytes } from "./terminal.ts";
+import type { DataRow } from "./train_data.ts";
 import { TrainLog } from "./train_log.ts";
 import type { TrainModels } from "./train_models.ts";
+import { eventImage, predictionsOf, shownRows } from "./train_predictions.ts";
 import type { TrainRunContext, TrainRunOptions } from "./train_options.ts";
 import type { TrainSession } from "./train_session.ts";
 
@@ -41,6 +45,10 @@ export interface TrainLoopOptions {
   train: TrainingRows;
   /** Rows to evaluate on. */
   validation: ValidationRows | undefined;
+  /** The same as they lie in the data. */
+  validationRows: readonly DataRow[];
+  /** More scores of captions. */
+  scoreSamples: ScoreSamples | undefined;
   /** Trains on rewards too. */
   selfCritical: SelfCritical | undefined;
 }
@@ -65,13 +73,16 @@ export async function trainWithLog(loop: TrainLoopOptions): Promise<TrainOutcome
   const startMs = performance.now();
   let imagesPerSecond = 0;
   let tokens: Record<string, string> = {};
-  const captionedRows = validation && sampleRows(validation.rowCount, options.evalCaptions, options.seed);
+  const captionedRows = sampleRows(validation?.rowCount ?? 0, options.evalCaptions, options.seed);
+  const tags = new Map(shownRows(captionedRows).map((row, i) => [row, String(i)]));
+  await showImages(log, tags, { rows: loop.validationRows, step: resume?.state.step ?? 0 });
   return await train({
     engine: session.engine,
     settings,
     train: rows,
     ...(validation && { validation, captionedRows }),
     generateCaptions: (indices) => session.caption(validation!, indices),
+    ...(loop.scoreSamples && { scoreSamples: loop.scoreSamples }),
     ...(loop.selfCritical && { selfCritical: loop.selfCritical }),
     ...(resume && { resume }),
     async saveCheckpoint(checkpoint) {
@@ -102,7 +113,10 @@ export async function trainWithLog(loop: TrainLoopOptions): Promise<TrainOutcome
           ...number("reward_variance"),
           lr: entry["learning_rate"]!.toExponential(1),
         };
-      } else say(describeEvaluation(entry, samples ?? []));
+        return;
+      }
+      if (samples) log.addPredictions(predictionsOf(entry.step, samples, loop.validationRows), tags);
+      say(describeEvaluation(entry, samples ?? []));
     },
     onProgress({ state, imagesSeen }) {
       imagesPerSecond = imagesSeen / ((performance.now() - startMs) / 1000);
@@ -120,16 +134,27 @@ function describeEvaluation(
   entry: Readonly<Record<string, number>>,
   samples: readonly CaptionSample[],
 ): string {
-  const percent = (name: string, title: string) =>
-    entry[name] === undefined ? [] : [`${title} ${(100 * entry[name]).toFixed(1)} %`];
+  const names = evaluationNames([entry]).filter((name) => name !== "eval_loss");
   const [sample] = samples;
   return [
     `step ${entry["step"]}: validation loss ${entry["eval_loss"]!.toFixed(3)}`,
-    ...percent("eval_rougeL", "ROUGE-L"),
-    ...percent("eval_exact_match", "exact"),
-    ...percent("eval_object_accuracy", "object words"),
+    ...names.map((name) => `${metricTitle(name)} ${formatMetric(name, entry[name]!)}`),
     ...(sample ? [`"${sample.caption}"`] : []),
   ].join(" · ");
+}
+
+/** Puts the pictures that captions are watched of into the event file. */
+async function showImages(
+  log: TrainLog,
+  tags: ReadonlyMap<number, string>,
+  { rows, step }: { rows: readonly DataRow[]; step: number },
+): Promise<void> {
+  const images: Record<string, EventImage> = {};
+  for (const [row, tag] of tags) {
+    const image = await eventImage(rows[row]!);
+    if (image !== undefined) images[tag] = image;
+  }
+  if (Object.keys(images).length > 0) log.addImages(step, images);
 }
 
 /** Some rows, spread by seed, in ascending order. */

@@ -11,12 +11,14 @@ import type { StopReason } from "../train/trainer_state.ts";
 import type { DatasetFlags } from "./dataset_options.ts";
 import type { DataRow, TrainData } from "./train_data.ts";
 import type { LoraOptions } from "./train_models.ts";
+import type { WatchedImage } from "./train_predictions.ts";
+import type { EvalFlags } from "./train_eval_options.ts";
 import type { RewardFlags } from "./train_reward_options.ts";
 import type { DEVICES } from "./train_session.ts";
 import type { AUTOTUNE } from "./tuning.ts";
 
 /** Everything that can be set for a run; the flags of `deno task train`. */
-export interface TrainRunOptions extends DatasetFlags, RewardFlags {
+export interface TrainRunOptions extends DatasetFlags, EvalFlags, RewardFlags {
   /** Share of rows that may be bad. */
   maxBadRows: number;
   /** Vision encoder: embedded name, folder or Hub id. */
@@ -59,14 +61,10 @@ export interface TrainRunOptions extends DatasetFlags, RewardFlags {
   loraLr: number;
   /** Optimizer steps between evaluations. */
   evalSteps: number;
-  /** Rows that captions are written for at an evaluation. */
-  evalCaptions: number;
   /** Optimizer steps between checkpoints. */
   saveSteps: number;
   /** Checkpoints kept; newest and best in any case. */
   saveTotalLimit: number;
-  /** Evaluations without a better loss before it stops; 0 never does. */
-  earlyStoppingPatience: number;
   /** Of everything random. */
   seed: number;
   /** Folder of runs. */
@@ -109,6 +107,8 @@ export interface TrainRunResult {
   data: TrainData;
   /** Judged on; `test`, or `validation` where there is no test split. */
   judged: { split: "test" | "validation"; rows: readonly DataRow[] } | undefined;
+  /** Captions of some validation images at every evaluation; absent where the run was interrupted. */
+  watched?: readonly WatchedImage[];
   /** Absent where nothing could be judged, or the run was interrupted. */
   before?: Evaluation;
   /** Judgement of the best model. */

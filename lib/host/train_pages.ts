@@ -6,7 +6,13 @@
 
 import type { Gpu } from "../gpu/device.ts";
 import { formatModelCard } from "../train/model_card.ts";
-import { formatReport, type ReportMetrics, type ReportSample } from "../train/report.ts";
+import {
+  formatMetric,
+  formatReport,
+  metricTitle,
+  type ReportMetrics,
+  type ReportSample,
+} from "../train/report.ts";
 import { VISION_RATE_SHARE } from "../train/schedule.ts";
 import { readCheckpoint } from "../train/checkpoint.ts";
 import type { Evaluation } from "../train/evaluation.ts";
@@ -100,6 +106,16 @@ export async function writeRunPages(
       `${state.step} of ${state.maxSteps} (${result.ended}), best at ${state.best?.step ?? state.step}`,
     ],
     ["Batch", `${options.batchSize} images, ${options.gradientAccumulationSteps} accumulated`],
+    [
+      "Best by",
+      `${metricTitle(options.metricForBestModel)}${
+        state.best === undefined ? "" : `, ${formatMetric(options.metricForBestModel, state.best.value)}`
+      }`,
+    ],
+    ...(options.clipLossWeight === 0 ? [] : [[
+      "Rewards",
+      `${options.reward}, weight ${options.clipLossWeight}, ${options.clipSamples} captions an image, guard ${options.rewardGuard}`,
+    ] as [string, string]]),
     ["Learning rates", `projection ${options.projectionLr}, LoRA ${options.loraLr}`],
     [
       "Trained numbers",
@@ -139,6 +155,11 @@ export async function writeRunPages(
       ...(before && { before }),
       ...(after && { after }),
       samples: await reportSamples(result),
+      watched: await Promise.all((result.watched ?? []).map(async ({ row, captions }) => ({
+        image: await dataAddress(row),
+        references: row.captions,
+        captions,
+      }))),
     }),
   );
   await folder.writeFile(

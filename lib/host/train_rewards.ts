@@ -14,6 +14,7 @@ import { EMBEDDED_PREFIX, openModelFolder } from "./model_folders.ts";
 import type { TrainData } from "./train_data.ts";
 import type { TrainModels } from "./train_models.ts";
 import type { TrainRunOptions } from "./train_options.ts";
+import type { EvalMetric } from "./train_eval_options.ts";
 import { DEFAULT_CLIP_MODEL } from "./train_reward_options.ts";
 import type { TrainSession } from "./train_session.ts";
 
@@ -31,11 +32,15 @@ export function checkReward(
 /**
  * The model that compares captions with images, where the run needs one: what `--clip-model` names, else the embedded one beside the
  * embedded encoder or where the Hub must not be asked, else {@linkcode DEFAULT_CLIP_MODEL}.
+ *
+ * @param metrics What evaluations compute: `clip` needs the model too
  */
 export function clipModelOf(
   options: Pick<TrainRunOptions, "clipLossWeight" | "clipModel" | "reward" | "encoderModel">,
+  metrics: readonly EvalMetric[] = [],
 ): string | undefined {
-  if (options.clipLossWeight === 0 || options.reward !== "clip") return undefined;
+  const isRewarding = options.clipLossWeight > 0 && options.reward === "clip";
+  if (!isRewarding && !metrics.includes("clip")) return undefined;
   const { clipModel, encoderModel } = options;
   if (clipModel !== undefined) return clipModel;
   const isOffline = encoderModel.startsWith(EMBEDDED_PREFIX) || readHubEnvironment().offline !== undefined;

@@ -25,11 +25,15 @@ import {
   type TrainingRowsOptions,
 } from "./train_data.ts";
 import { trainWithLog } from "./train_loop.ts";
-import { hashOf } from "./hashes.ts";
 import { openTrainModels, type TrainModels } from "./train_models.ts";
 import type { TrainRunContext, TrainRunOptions, TrainRunResult } from "./train_options.ts";
 import { formatManifest, writeRunPages } from "./train_pages.ts";
 import { openTrainGpu, TrainSession } from "./train_session.ts";
+import { openSynonyms } from "./evaluate.ts";
+import { fingerprintOf } from "./train_fingerprint.ts";
+import { type EvalPlan, planEvaluations } from "./train_eval_options.ts";
+import { scoreRows } from "./train_metrics.ts";
+import { readWatched } from "./train_predictions.ts";
 import { checkReward, clipModelOf, hashClipModel, openSelfCritical } from "./train_rewards.ts";
 import { openTrainStream, streamedRows } from "./train_stream.ts";
 import { countTrainable, formatTrainable } from "./trainable_table.ts";
@@ -52,6 +56,7 @@ export async function runTraining(
 ): Promise<TrainRunResult> {
   const { say, signal } = context;
   checkReward(options);
+  const evaluations = planEvaluations(options);
   const models = await withProgress(
     context,
     "check models",
@@ -82,7 +87,7 @@ export async function runTraining(
   const weights = options.weights === undefined
     ? undefined
     : await readRowWeights(options.weights, expandDatasetNames(options.dataset));
-  const clipModel = clipModelOf(options);
+  const clipModel = clipModelOf(options, evaluations.metrics);
   if (clipModel !== undefined) say(`Captions are compared with images by ${clipModel}`);
   const fingerprint = await fingerprintOf(options, models, [
     data.hash,
@@ -124,6 +129,7 @@ export async function runTraining(
       context,
       models,
       data,
+      evaluations,
       weights,
       fingerprint,
       run,
@@ -154,6 +160,7 @@ interface Parts {
   context: TrainRunContext;
   models: TrainModels;
   data: TrainData;
+  evaluations: EvalPlan;
   weights: RowWeights | undefined;
   fingerprint: string;
   run: RunFolder;
@@ -197,8 +204,11 @@ async function trainInSession(parts: Parts): Promise<TrainRunResult> {
       weights: parts.weights,
       loadInputs: async (rows) => await compared(rows, await session.loadInputs(rows)),
     });
-  const validationRows = view(data.rows.validation.filter(isGood));
-  const validation = validationRows.rowCount === 0 ? undefined : validationRows;
+  const { metrics } = parts.evaluations;
+  const synonyms = metrics.includes("meteor") ? await openSynonyms() : undefined;
+  const scoring = { metrics, similarity: session.similarity, synonyms };
+  const validationRows = data.rows.validation.filter(isGood);
+  const validation = validationRows.length === 0 ? undefined : view(validationRows);
 
   const split = data.rows.test.some(isGood) ? "test" : "validation";
   const judgedRows = data.rows[split].filter(isGood).slice(0, MAX_JUDGED_ROWS);
@@ -206,10 +216,12 @@ async function trainInSession(parts: Parts): Promise<TrainRunResult> {
   const judge = async (when: string): Promise<Evaluation | undefined> => {
     if (judged === undefined) return undefined;
     const rows = view(judged.rows);
+    const scoreSamples = scoreRows(judged.rows, scoring);
     return await withProgress(context, `judge ${when} training`, (onProgress) =>
       evaluate(engine, rows, {
         captionedRows: judged.rows.map((_, i) => i),
         generateCaptions: (indices) => session.caption(rows, indices),
+        ...(scoreSamples && { scoreSamples }),
         onProgress,
         signal,
       }));
@@ -223,6 +235,7 @@ async function trainInSession(parts: Parts): Promise<TrainRunResult> {
     ...counts,
     warmupSteps: options.warmupSteps ?? Math.min(200, Math.floor(maxSteps / 10)),
     peakLearningRates: { projection: options.projectionLr, lora: options.loraLr },
+    bestMetric: parts.evaluations.best,
     fingerprint,
   };
   const outcome = await trainWithLog({
@@ -231,6 +244,8 @@ async function trainInSession(parts: Parts): Promise<TrainRunResult> {
     maxSteps,
     train: trainRows,
     validation,
+    validationRows,
+    scoreSamples: scoreRows(validationRows, scoring),
     selfCritical,
   });
   const result = { path: run.path, ended: outcome.ended, step: outcome.state.step, data, judged };
@@ -241,7 +256,8 @@ async function trainInSession(parts: Parts): Promise<TrainRunResult> {
   await run.writeModel(encodeCaptioner(best.engine, { config: models.settings, copies: models.copies }));
   engine.writeState(best.engine);
   const after = await judge("after");
-  return { ...result, ...(before && { before }), ...(after && { after }) };
+  const watched = await readWatched(run.path, validationRows);
+  return { ...result, watched, ...(before && { before }), ...(after && { after }) };
 }
 
 /** Decodes every image once; gives which rows are good. */
@@ -264,43 +280,6 @@ async function prepareImages({ data, session, context, options }: Parts): Promis
     );
   }
   return (row) => !bad.has(row);
-}
-
-/** Hash of what decides the numbers of a run; where its files lie does not. */
-async function fingerprintOf(
-  options: TrainRunOptions,
-  models: TrainModels,
-  hashes: readonly string[],
-): Promise<string> {
-  const {
-    saveDir: _1,
-    checkpointsDir: _2,
-    deleteOldCheckpoints: _3,
-    cacheFeatures: _4,
-    cacheDir: _5,
-    ...rest
-  } = options;
-  const {
-    maxCacheGb: _6,
-    pruneCache: _7,
-    device: _8,
-    saveTotalLimit: _9,
-    dataset: _10,
-    autotune: _11,
-    json: _12,
-    pushToHub: _13,
-    modelId: _14,
-    hubPrivateRepo: _15,
-    // The model's hash tells, wherever it lies.
-    clipModel: _16,
-    ...others
-  } = rest;
-  const { clipLossWeight, clipSamples, reward, rewardGuard, ...numbers } = others;
-  const rewarding = clipLossWeight === 0 ? {} : { clipLossWeight, clipSamples, reward, rewardGuard };
-  const sorted = Object.entries({ ...numbers, ...rewarding }).filter(([, value]) => value !== undefined).sort(
-    ([a], [b]) => a < b ? -1 : 1,
-  );
-  return await hashOf([JSON.stringify(sorted), models.hash, ...hashes]);
 }
 
 function baseName(reference: string): string {

@@ -11,12 +11,17 @@ import { loadBatch, type ValidationRows } from "./rows.ts";
 /** Writes captions for rows, in their order, with the weights as they are now. */
 export type GenerateCaptions = (rows: readonly number[]) => Promise<string[]>;
 
+/** Scores of a set of captions by name. */
+export type ScoreSamples = (samples: readonly CaptionSample[]) => Promise<Readonly<Record<string, number>>>;
+
 /** Options of {@linkcode evaluate}. */
 export interface EvaluateOptions {
   /** Rows that captions are written for; the loss is computed on all rows. */
   captionedRows?: readonly number[];
   /** Absent: only the loss is computed. */
   generateCaptions?: GenerateCaptions;
+  /** More scores of the captions, by name. @default {none} */
+  scoreSamples?: ScoreSamples;
   /** Ends the evaluation between two batches. */
   signal?: AbortSignal;
   /** Told how many rows are done, of losses and captions together. */
@@ -35,7 +40,7 @@ export interface CaptionSample {
 
 /** What an evaluation found. */
 export interface Evaluation {
-  /** By Hugging Face's names: `eval_loss`, `eval_rougeL`, `eval_exact_match`, `eval_object_accuracy`; scores in [0, 1]. */
+  /** By Hugging Face's names: `eval_loss`, `eval_rougeL`, `eval_exact_match`, `eval_object_accuracy`; scores in [0, 1]. Others as asked. */
   metrics: { eval_loss: number; [name: string]: number };
   /** Captions of the captioned rows. */
   samples: CaptionSample[];
@@ -94,5 +99,8 @@ export async function evaluate(
   metrics["eval_rougeL"] = scores.rougeL;
   metrics["eval_exact_match"] = scores.exactMatch;
   if (scores.objectAccuracy !== undefined) metrics["eval_object_accuracy"] = scores.objectAccuracy;
+  for (const [name, value] of Object.entries(await options.scoreSamples?.(samples) ?? {})) {
+    metrics[`eval_${name}`] = value;
+  }
   return { metrics, samples };
 }

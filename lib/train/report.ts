@@ -20,6 +20,16 @@ export interface ReportSample {
   after: string;
 }
 
+/** An image with what was written about it at every evaluation. */
+export interface WatchedSample {
+  /** As in {@linkcode ReportSample}. */
+  image: string;
+  /** What counts as right. */
+  references: readonly string[];
+  /** By optimizer step, in order. */
+  captions: readonly { step: number; caption: string }[];
+}
+
 /** Scores of one moment; those in [0, 1] are shown in percent. */
 export type ReportMetrics = Readonly<Record<string, number>>;
 
@@ -41,6 +51,8 @@ export interface ReportData {
   after?: ReportMetrics;
   /** Images with captions. */
   samples: readonly ReportSample[];
+  /** Images with what was written about them on the way. @default {none} */
+  watched?: readonly WatchedSample[];
 }
 
 const METRIC_TITLES: Readonly<Record<string, string>> = {
@@ -48,6 +60,18 @@ const METRIC_TITLES: Readonly<Record<string, string>> = {
   rougeL: "ROUGE-L",
   exact_match: "Exact match",
   object_accuracy: "Object words",
+  bleu_1: "BLEU-1",
+  bleu_2: "BLEU-2",
+  bleu_3: "BLEU-3",
+  bleu_4: "BLEU-4",
+  rouge_l: "ROUGE-L (COCO)",
+  cider_d: "CIDEr-D",
+  cider: "CIDEr",
+  rouge1: "ROUGE-1",
+  rouge2: "ROUGE-2",
+  rougeLsum: "ROUGE-Lsum",
+  meteor: "METEOR",
+  clip_score: "CLIPScore",
 };
 
 /** Title of a metric by its name in the log, with or without `eval_`. */
@@ -56,9 +80,9 @@ export function metricTitle(name: string): string {
   return METRIC_TITLES[bare] ?? bare.replaceAll("_", " ");
 }
 
-/** A metric as people read it: the loss as a number, shares in percent. */
+/** A metric as people read it: the loss, CIDEr and CLIPScore as numbers, shares in percent. */
 export function formatMetric(name: string, value: number): string {
-  return /loss$/.test(name) ? value.toFixed(3) : `${(100 * value).toFixed(1)} %`;
+  return /loss$|cider|clip_score$/.test(name) ? value.toFixed(3) : `${(100 * value).toFixed(1)} %`;
 }
 
 /** Writes the page. All text is escaped; nothing is fetched. */
@@ -74,6 +98,7 @@ export function formatReport(data: ReportData): string {
 ${metricsSection(data)}
 ${curvesSection(data)}
 ${evaluationsSection(data.log)}
+${watchedSection(data.watched ?? [])}
 ${samplesSection(data.samples)}`,
   );
 }
@@ -100,12 +125,27 @@ function curvesSection({ log, peakLearningRates }: ReportData): string {
   const first = Object.values(peakLearningRates)[0] ?? 1;
   const charts = [
     lineChart({
-      title: "Loss",
+      title: log.some(isRewarded) ? "Cross-entropy" : "Loss",
       xLabel: "optimizer step",
-      series: [{ name: "training", points: pointsOf("loss") }, {
-        name: "validation",
-        points: pointsOf("eval_loss"),
-      }],
+      series: [
+        // With rewards the loss is that and the policy gradient's; the validation loss compares with cross-entropy alone.
+        { name: "training", points: pointsOf(log.some(isRewarded) ? "cross_entropy" : "loss") },
+        { name: "validation", points: pointsOf("eval_loss") },
+      ],
+    }),
+    lineChart({
+      title: "Reward",
+      xLabel: "optimizer step",
+      series: [
+        { name: "sampled captions", points: pointsOf("reward") },
+        { name: "greedy captions", points: pointsOf("reward_greedy") },
+        { name: "taken by the guard", points: pointsOf("reward_guard") },
+      ],
+    }),
+    lineChart({
+      title: "Variance of the reward",
+      xLabel: "optimizer step",
+      series: [{ name: "sampled captions", points: pointsOf("reward_variance") }],
     }),
     lineChart({
       title: "Learning rate",
@@ -124,16 +164,26 @@ function curvesSection({ log, peakLearningRates }: ReportData): string {
   return `<h2>Curves</h2>\n${charts.join("\n")}`;
 }
 
-function evaluationsSection(log: readonly LogEntry[]): string {
-  const evaluations = log.filter((entry) => "eval_loss" in entry);
-  if (evaluations.length === 0) return "";
+/** Whether a step was trained on rewards. */
+function isRewarded(entry: LogEntry): boolean {
+  return "reward" in entry;
+}
+
+/** Names of what evaluations found, the usual ones first. */
+export function evaluationNames(evaluations: readonly Readonly<Record<string, number>>[]): string[] {
   // The log has its names in alphabetical order.
   const order = Object.keys(METRIC_TITLES).map((name) => `eval_${name}`);
   const found = new Set(evaluations.flatMap((entry) => Object.keys(entry)));
-  const names = [
+  return [
     ...order.filter((name) => found.has(name)),
     ...[...found].filter((name) => name.startsWith("eval_") && !order.includes(name)),
   ];
+}
+
+function evaluationsSection(log: readonly LogEntry[]): string {
+  const evaluations = log.filter((entry) => "eval_loss" in entry);
+  if (evaluations.length === 0) return "";
+  const names = evaluationNames(evaluations);
   const head = ["step", "epoch", ...names.map(metricTitle)]
     .map((title) => `<th scope="col" class="n">${escapeHtml(title)}</th>`).join("");
   const rows = evaluations.map((entry) =>
@@ -147,17 +197,38 @@ function evaluationsSection(log: readonly LogEntry[]): string {
 <div class="wide"><table><tr>${head}</tr>${rows.join("\n")}</table></div>`;
 }
 
+function watchedSection(watched: readonly WatchedSample[]): string {
+  if (watched.length === 0) return "";
+  const cards = watched.map(({ image, references, captions }) => {
+    // What did not change is told once.
+    const told = captions.filter(({ caption }, i) => i === 0 || caption !== captions[i - 1]!.caption);
+    const entries = told.map(({ step, caption }, i) => {
+      const until = captions.findLast((other) => other.step < (told[i + 1]?.step ?? Infinity))!.step;
+      return entry(until === step ? `step ${step}` : `steps ${step} to ${until}`, caption);
+    });
+    return card(image, references, [...references.map((text) => entry("reference", text)), ...entries]);
+  });
+  return `<h2>Captions on the way</h2>\n<div class="samples">${cards.join("\n")}</div>`;
+}
+
 function samplesSection(samples: readonly ReportSample[]): string {
   if (samples.length === 0) return "";
-  const cards = samples.map(({ image, references, before, after }) => {
-    const picture = isPicture(image)
-      // The reference describes the picture; the caption beside it may be wrong.
-      ? `<img alt="${escapeHtml(references[0] ?? after)}" src="${image}">`
-      : "";
-    const entry = (term: string, text: string) => `<dt>${term}</dt><dd>${escapeHtml(text)}</dd>`;
-    return `<article>${picture}<dl>${references.map((text) => entry("reference", text)).join("")}${
-      before === undefined ? "" : entry("before training", before === "" ? "(nothing)" : before)
-    }${entry("after training", after === "" ? "(nothing)" : after)}</dl></article>`;
-  });
+  const cards = samples.map(({ image, references, before, after }) =>
+    card(image, [...references, after], [
+      ...references.map((text) => entry("reference", text)),
+      ...(before === undefined ? [] : [entry("before training", before)]),
+      entry("after training", after),
+    ])
+  );
   return `<h2>Samples</h2>\n<div class="samples">${cards.join("\n")}</div>`;
+}
+
+/** A picture with what is said of it. The first description is its own: captions beside it may be wrong. */
+function card(image: string, descriptions: readonly string[], entries: readonly string[]): string {
+  const picture = isPicture(image) ? `<img alt="${escapeHtml(descriptions[0] ?? "")}" src="${image}">` : "";
+  return `<article>${picture}<dl>${entries.join("")}</dl></article>`;
+}
+
+function entry(term: string, text: string): string {
+  return `<dt>${term}</dt><dd>${text === "" ? "(nothing)" : escapeHtml(text)}</dd>`;
 }

@@ -5,6 +5,7 @@
  */
 
 import { UserError } from "../base/errors.ts";
+import { BEST_LOSS, compareEvaluation } from "./best_metric.ts";
 import type { StepStats } from "./engine_types.ts";
 import { type CaptionSample, evaluate } from "./evaluation.ts";
 import { MicroBatches, orderOf } from "./rows.ts";
@@ -211,28 +212,31 @@ class Training {
 
   /** `false` when the signal ended it: nothing of it counts. */
   async #evaluate(): Promise<boolean> {
-    const { engine, validation, settings, signal, generateCaptions, captionedRows } = this.#options;
-    const { step, best } = this.#state;
+    const { engine, validation, settings, signal } = this.#options;
+    const { generateCaptions, captionedRows, scoreSamples } = this.#options;
+    const { step } = this.#state;
     let found;
     try {
       found = await evaluate(engine, validation!, {
         ...(generateCaptions && { generateCaptions }),
         ...(captionedRows && { captionedRows }),
+        ...(scoreSamples && { scoreSamples }),
         ...(signal && { signal }),
       });
     } catch (error) {
       if (signal?.aborted) return false;
       throw error;
     }
-    const loss = found.metrics.eval_loss;
-    if (!Number.isFinite(loss)) {
-      throw new UserError(
-        `Cannot train on: after step ${step} the validation loss is ${loss}; use lower learning rates`,
-      );
-    }
-    const isBest = best === undefined || loss < best.loss;
-    const worseEvaluations = isBest ? 0 : this.#state.worseEvaluations + 1;
-    this.#state = { ...this.#state, best: isBest ? { step, loss } : best, worseEvaluations };
+    const evaluation = { step, metrics: found.metrics };
+    // A loss that is not a number is the reason, whatever evaluations are compared by.
+    if (!Number.isFinite(found.metrics.eval_loss)) compareEvaluation(evaluation, undefined, BEST_LOSS);
+    const { best, isBest, isProgress } = compareEvaluation(
+      evaluation,
+      this.#state.best,
+      settings.bestMetric ?? BEST_LOSS,
+    );
+    const worseEvaluations = isProgress ? 0 : this.#state.worseEvaluations + 1;
+    this.#state = { ...this.#state, best, worseEvaluations };
     this.#record({ step, epoch: this.#epochAt(step), ...found.metrics }, found.samples);
     const patience = settings.earlyStoppingPatience;
     const isEnough = patience > 0 && worseEvaluations >= patience && step < this.#state.maxSteps;

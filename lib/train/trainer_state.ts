@@ -27,8 +27,8 @@ export type StopReason = "completed" | "early stopping";
 export interface BestEvaluation {
   /** Optimizer step of it. */
   step: number;
-  /** Its loss. */
-  loss: number;
+  /** Its loss, or whatever evaluations are compared by. */
+  value: number;
 }
 
 /** Where a training stands. */
@@ -47,7 +47,7 @@ export interface TrainerState {
   seed: number;
   /** The best evaluation so far. */
   best: BestEvaluation | undefined;
-  /** Evaluations since the best one. */
+  /** Evaluations since the last one that was better by more than the threshold. */
   worseEvaluations: number;
   /** Set when nothing is left to do. */
   stopped: StopReason | undefined;
@@ -67,6 +67,8 @@ export interface StateSettings {
   batchSize: number;
   /** Evaluations without a better loss before it stops; 0 never does. */
   earlyStoppingPatience: number;
+  /** By how much an evaluation must be better to count. @default {0} */
+  earlyStoppingThreshold?: number;
 }
 
 /** Name of a checkpoint's folder. */
@@ -79,7 +81,7 @@ export function formatTrainerState(state: TrainerState, settings: StateSettings)
   const { best, position } = state;
   return formatJson({
     best_global_step: best?.step ?? null,
-    best_metric: best?.loss ?? null,
+    best_metric: best?.value ?? null,
     best_model_checkpoint: best === undefined ? null : checkpointName(best.step),
     distilvit: {
       batch: position.batch,
@@ -103,7 +105,10 @@ export function formatTrainerState(state: TrainerState, settings: StateSettings)
     save_steps: settings.saveSteps,
     stateful_callbacks: {
       EarlyStoppingCallback: {
-        args: { early_stopping_patience: settings.earlyStoppingPatience, early_stopping_threshold: 0 },
+        args: {
+          early_stopping_patience: settings.earlyStoppingPatience,
+          early_stopping_threshold: settings.earlyStoppingThreshold ?? 0,
+        },
         attributes: { early_stopping_patience_counter: state.worseEvaluations },
       },
     },
@@ -131,7 +136,7 @@ export function parseTrainerState(text: string, name: string): TrainerState {
     position: { epoch: own.integer("data_epoch"), batch: own.integer("batch") },
     seedStep: own.integer("seed_step"),
     seed: own.integer("seed"),
-    best: bestStep === undefined ? undefined : { step: bestStep, loss: json.number("best_metric") },
+    best: bestStep === undefined ? undefined : { step: bestStep, value: json.number("best_metric") },
     worseEvaluations: callback.object("attributes").integer("early_stopping_patience_counter"),
     stopped: own.optionalChoice("stopped", ["completed", "early stopping"]),
     fingerprint: own.string("fingerprint"),

@@ -4,8 +4,9 @@
  * @module
  */
 
+import type { BestMetric } from "./best_metric.ts";
 import type { EngineState, TrainingEngine } from "./engine_types.ts";
-import type { CaptionSample, GenerateCaptions } from "./evaluation.ts";
+import type { CaptionSample, GenerateCaptions, ScoreSamples } from "./evaluation.ts";
 import type { TrainingRows, ValidationRows } from "./rows.ts";
 import type { PeakLearningRates } from "./schedule.ts";
 import type { SelfCritical } from "./self_critical.ts";
@@ -27,7 +28,9 @@ export interface TrainSettings {
   evalSteps: number;
   /** Optimizer steps between checkpoints; the last step is always saved, and every evaluation better than all before. */
   saveSteps: number;
-  /** Evaluations without a new best loss after which training stops; 0 never does. */
+  /** What evaluations are compared by. @default {the loss} */
+  bestMetric?: BestMetric;
+  /** Evaluations without progress after which training stops; 0 never does. */
   earlyStoppingPatience: number;
   /** Of everything random. */
   seed: number;
@@ -63,6 +66,8 @@ export interface TrainOptions {
   validation?: ValidationRows;
   /** Writes captions during evaluations. */
   generateCaptions?: GenerateCaptions;
+  /** More scores of those captions. */
+  scoreSamples?: ScoreSamples;
   /** Adds the policy gradient of sampled captions. */
   selfCritical?: SelfCritical;
   /** Validation rows that captions are written for. */

@@ -53,6 +53,51 @@ Deno.test("the report shows facts, metrics, curves, evaluations and samples", ()
   strictEqual(html.match(/<polyline/g)?.length, 5);
 });
 
+Deno.test("captions of the same images are told by step, each change once", () => {
+  const captions = ["A <red> bus.", "A <red> bus.", "A red car.", "", "A red car."].map((caption, i) => ({
+    step: 10 * (i + 1),
+    caption,
+  }));
+  const html = formatReport(data({ watched: [{ image: IMAGE, references: ["A red car."], captions }] }));
+  ok(html.includes("Captions on the way"));
+  for (
+    const told of [
+      "<dt>steps 10 to 20</dt><dd>A &lt;red&gt; bus.</dd>",
+      "<dt>step 30</dt><dd>A red car.</dd>",
+      "<dt>step 40</dt><dd>(nothing)</dd>",
+      "<dt>step 50</dt><dd>A red car.</dd>",
+    ]
+  ) ok(html.includes(told), told);
+  strictEqual(html.match(/A &lt;red&gt; bus/g)!.length, 1);
+  ok(!formatReport(data()).includes("Captions on the way"));
+});
+
+Deno.test("with rewards the report shows them, their variance, and cross-entropy beside the validation loss", () => {
+  const log = [1, 2].map((step) => ({
+    step,
+    epoch: step,
+    loss: 9,
+    cross_entropy: 4 - step,
+    grad_norm: 1,
+    learning_rate: 1e-4,
+    reward: step / 10,
+    reward_greedy: step / 5,
+    reward_guard: 0.5,
+    reward_variance: step,
+  }));
+  const html = formatReport(
+    data({ log: [...log, { step: 2, epoch: 2, eval_loss: 3.25, eval_cider_d: 1.5 }] }),
+  );
+  for (
+    const label of [
+      "Cross-entropy by optimizer step: training from 3 at 1 to 2 at 2; validation 3.25 at 2",
+      "Reward by optimizer step: sampled captions from 0.1 at 1 to 0.2 at 2; greedy captions from 0.2 at 1 to 0.4 at 2",
+      "Variance of the reward by optimizer step: sampled captions from 1 at 1 to 2 at 2",
+    ]
+  ) ok(html.includes(label), label);
+  ok(html.includes("CIDEr-D") && html.includes("1.500"), "CIDEr is no share");
+});
+
 Deno.test("the report opens offline: no scripts, and no addresses but those inside it", () => {
   const html = formatReport(data());
   ok(!/<script|https?:\/\/|@import|url\(/i.test(html));

@@ -68,7 +68,7 @@ Deno.test("training lowers the loss, logs every step and saves at its intervals"
   strictEqual(evaluations[0]!["eval_exact_match"], 1);
   strictEqual(evaluations[0]!["eval_rougeL"], 1);
   for (const step of [4, 8, 12, 14]) ok(saved.byStep.has(step), `checkpoint-${step}`);
-  strictEqual(outcome.state.best!.loss, Math.min(...evaluations.map((entry) => entry["eval_loss"]!)));
+  strictEqual(outcome.state.best!.value, Math.min(...evaluations.map((entry) => entry["eval_loss"]!)));
   ok(saved.byStep.has(outcome.state.best!.step), "the best evaluation has a checkpoint");
 });
 
@@ -170,7 +170,7 @@ Deno.test("training stops early when the validation loss no longer falls, and th
   const outcome = await train(options(saved, { engine, validation, captionedRows: [], settings }));
   strictEqual(outcome.ended, "early stopping");
   strictEqual(outcome.state.step, 15);
-  deepStrictEqual(outcome.state.best, { step: 6, loss: 3 });
+  deepStrictEqual(outcome.state.best, { step: 6, value: 3 });
   ok(saved.byStep.has(6));
   // A stopped run stays stopped.
   const resume = await saved.read(15);
