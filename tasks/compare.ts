@@ -14,6 +14,7 @@ import {
   formatDifference,
   formatScore,
   METRIC_TITLES,
+  MODEL_SCORE_TITLES,
 } from "../lib/evaluate/report.ts";
 import { createCommand, runTask } from "../lib/host/arguments.ts";
 import { compareSources } from "../lib/host/compare.ts";
@@ -28,7 +29,11 @@ await runTask(async ({ handleInterrupt }) => {
     createCommand("compare", "Compare captions of files or models on the same images")
       .requiredOption("--before <source>", "predictions file, run folder, Hub id or embedded:captioner")
       .requiredOption("--after <sources...>", "one or more to compare with it")
-      .option("--output-dir <dir>", "folder of captions and compare.html", "results/comparison"),
+      .option("--output-dir <dir>", "folder of captions and compare.html", "results/comparison")
+      .option(
+        "--clip-model <dir>",
+        "compare captions with images too: a CLIP or SigLIP, such as embedded:siglip",
+      ),
   ).parse().opts();
   const { outputDir, sortBy, json } = flags;
   if (flags.after.includes(flags.before)) throw new UserError(`Cannot compare "${flags.before}" with itself`);
@@ -36,7 +41,20 @@ await runTask(async ({ handleInterrupt }) => {
     ...flags,
     signal: handleInterrupt(),
   });
-  const { models, differences, images, facts } = compared;
+  const { models, differences, images } = compared;
+  const otherScores = Object.keys(models[0]!.others).map((name) => ({
+    title: MODEL_SCORE_TITLES[name] ?? name,
+    cells: models.map(({ others }) => formatScore(others[name]!)),
+    differences: models.map(({ otherDifferences: found }) =>
+      found[name] ? formatDifference(found[name]) : ""
+    ),
+  }));
+  const facts = [
+    ...compared.facts,
+    ...otherScores.map(({ title, cells, differences }) =>
+      [title, cells.map((cell, i) => `${cell} ${differences[i]}`.trim()).join(", ")] as const
+    ),
+  ];
   const [first, ...others] = models;
   const changes = others.map((model) => findChanges(first!, model, sortBy));
   const shown = changes.flatMap(({ worse, better }) => [...worse.slice(0, 250), ...better.slice(0, 250)]);
@@ -56,12 +74,13 @@ await runTask(async ({ handleInterrupt }) => {
     count: first!.rows.length,
     tokenizer: flags.tokenizer,
     sort_by: sortBy,
-    models: models.map(({ name, values, figures }, i) => ({
+    models: models.map(({ name, values, figures, others, otherDifferences }, i) => ({
       name,
       ...values,
+      ...others,
       ...figures,
       ...(i > 0 && {
-        differences: differences[i],
+        differences: { ...differences[i], ...otherDifferences },
         better: changes[i - 1]!.better.length,
         worse: changes[i - 1]!.worse.length,
       }),
@@ -84,7 +103,14 @@ await runTask(async ({ handleInterrupt }) => {
     first!.facts[name] ?? "",
     ...others.flatMap((model) => [model.facts[name] ?? "", ""]),
   ]);
-  console.log(formatTable([...metrics, ...figures], { header, right: header.map((_, c) => c).slice(1) }));
+  const likeness = otherScores.map(({ title, cells, differences }) => [
+    title,
+    cells[0]!,
+    ...cells.slice(1).flatMap((cell, i) => [cell, differences[i + 1]!]),
+  ]);
+  console.log(
+    formatTable([...metrics, ...likeness, ...figures], { header, right: header.map((_, c) => c).slice(1) }),
+  );
   for (const [i, { name }] of others.entries()) {
     const { better, worse } = changes[i]!;
     console.log(`\n${name}: ${better.length} better, ${worse.length} worse by ${METRIC_TITLES[sortBy]}`);

@@ -8,18 +8,21 @@ import { describeNames, UserError } from "../base/errors.ts";
 import type { ImageRow } from "../datasets/rows.ts";
 import type { PredictionRow } from "../evaluate/predictions.ts";
 import type { ComparedModel, Differences } from "../evaluate/report.ts";
-import { pairedBootstrap } from "../text/metrics/bootstrap.ts";
+import { pairedBootstrap, type PairedDifference, pairedDifference } from "../text/metrics/bootstrap.ts";
 import type { ImageScores } from "../text/metrics/corpus.ts";
 import { captionDataset } from "./caption_dataset.ts";
-import { describeTimes, evaluateRows, openSynonyms, readPredictions } from "./evaluate.ts";
+import { describeTimes, evaluateRows, openSynonyms, readPredictions, scoreWithModels } from "./evaluate.ts";
 import type { EvaluateFlags } from "./evaluate_options.ts";
 import { stat } from "./files.ts";
+import type { ModelScores } from "./model_scores.ts";
 import { formatBytes } from "./terminal.ts";
 
 /** Options of {@linkcode compareSources}. */
 export interface CompareOptions extends EvaluateFlags {
   /** Captions of models are kept in folders below it. */
   outputDir: string;
+  /** CLIP or SigLIP that compares captions with images. @default {none} */
+  clipModel?: string;
   /** Ends after the batch that is being made. */
   signal: AbortSignal;
 }
@@ -28,6 +31,10 @@ export interface CompareOptions extends EvaluateFlags {
 export interface ComparedSource extends ComparedModel {
   /** Median and 95th percentile of a caption's time, bytes of weights and failed images, where they are known. */
   readonly figures: Readonly<Record<string, number>>;
+  /** Means of the scores of other models. */
+  readonly others: Readonly<Record<string, number>>;
+  /** Their differences to the first source. */
+  readonly otherDifferences: Readonly<Record<string, PairedDifference>>;
 }
 
 /** What was compared. */
@@ -68,6 +75,9 @@ export async function compareSources(names: readonly string[], options: CompareO
   const synonyms = await openSynonyms();
   const models: ComparedSource[] = [];
   const scored: (readonly ImageScores[])[] = [];
+  const bootstrap = { samples: options.bootstrapSamples, seed: options.seed };
+  const images = new Map(sources.flatMap(({ images }) => [...images]));
+  let firstScores: ModelScores = [];
   const references = new Map(sources[0]!.rows.map((row) => [row.id, row.references]));
   for (const [i, { rows, figures }] of sources.entries()) {
     const byId = new Map(rows.map((row) => [row.id, row]));
@@ -75,25 +85,41 @@ export async function compareSources(names: readonly string[], options: CompareO
     const evaluated = await evaluateRows(same, { ...options, samples: 10, synonyms });
     scored.push(evaluated.scores.images);
     const { values, diversity } = evaluated.scores;
+    const { clipModel } = options;
+    const other = await scoreWithModels(same, {
+      ...bootstrap,
+      bertLayer: 0,
+      images,
+      ...(clipModel && { clipModel }),
+    });
+    if (i === 0) firstScores = other.scores;
+    const column = (scores: ModelScores, name: string) => scores.map((one) => one[name]!);
     models.push({
       name: names[i]!,
       values,
       rows: evaluated.rows,
       figures,
       facts: describeFigures(figures, diversity),
+      others: other.values,
+      otherDifferences: i === 0 ? {} : Object.fromEntries(
+        Object.keys(other.values).map((name) => [
+          name,
+          pairedDifference(column(firstScores, name), column(other.scores, name), bootstrap),
+        ]),
+      ),
     });
   }
-  const bootstrap = { samples: options.bootstrapSamples, seed: options.seed };
   return {
     models,
     differences: scored.map((images, i) =>
       i === 0 ? undefined : pairedBootstrap(scored[0]!, images, bootstrap)
     ),
-    images: new Map(sources.flatMap(({ images }) => [...images])),
+    images,
     facts: [
       ["Images", `${common.length} that all have, of ${Math.max(...sources.map(({ rows }) => rows.length))}`],
       ["References", `those of ${names[0]}`],
       ["Tokenizer", options.tokenizer],
+      ...(options.clipModel === undefined ? [] : [["CLIPScore by", options.clipModel] as const]),
       ["METEOR", synonyms === undefined ? "exact, stem" : "exact, stem, synonyms"],
     ],
   };

@@ -121,6 +121,33 @@ Deno.test("compare says what is better, and refuses sets without a common image"
   });
 });
 
+Deno.test("compare looks at images too, in pairs", async () => {
+  await inFolder(async (folder) => {
+    const sample = new URL("../../data/sample/test/", import.meta.url).pathname;
+    const lines = (await Deno.readTextFile(`${sample}metadata.jsonl`)).split("\n").slice(0, 4);
+    const rows = lines.map((line) => JSON.parse(line)).map(({ file_name, alt_text }) => ({
+      id: file_name,
+      candidate: alt_text,
+      references: [alt_text],
+      image: `${sample}${file_name}`,
+    }));
+    await Deno.writeTextFile(`${folder}/right.json`, JSON.stringify(rows));
+    // Each image has the caption of the one after.
+    const turned = rows.map((row, i) => ({ ...row, candidate: rows[(i + 1) % 4]!.candidate }));
+    await Deno.writeTextFile(`${folder}/wrong.json`, JSON.stringify(turned));
+    const { code, stdout, stderr } = await runTask("compare", [
+      ...["--before", `${folder}/wrong.json`, "--after", `${folder}/right.json`, "--json"],
+      ...["--clip-model", "embedded:siglip", "--bootstrap-samples", "50", "--output-dir", `${folder}/out`],
+    ]);
+    assert.equal(code, 0, stderr);
+    const { models: [wrong, right] } = JSON.parse(stdout);
+    assert.ok(right.clip_score > wrong.clip_score + 0.5);
+    const { difference, pValue } = right.differences.clip_score;
+    assert.ok(Math.abs(difference - (right.clip_score - wrong.clip_score)) < 1e-9 && pValue < 0.05);
+    assert.match(await Deno.readTextFile(`${folder}/out/compare.html`), /CLIPScore/);
+  });
+});
+
 Deno.test("evaluate refuses what it cannot do with one line", async () => {
   const none = await runTask("evaluate", []);
   assert.equal(none.code, 1);

@@ -52,15 +52,18 @@ export function bootstrapIntervals(
 
 /** Interval of the mean of any scores. @throws {RangeError} If there are none */
 export function meanInterval(scores: readonly number[], options: BootstrapOptions = {}): Interval {
+  return intervalOf(drawMeans(scores, options), options);
+}
+
+function drawMeans(scores: readonly number[], options: BootstrapOptions): number[] {
   const { samples = 1000, seed = 42 } = options;
   if (scores.length === 0) throw new RangeError("Cannot draw scores: there are none");
   const rng = new Rng(seed);
-  const means = Array.from({ length: samples }, () => {
+  return Array.from({ length: samples }, () => {
     let sum = 0;
     for (let i = 0; i < scores.length; i++) sum += scores[rng.int(scores.length)]!;
     return sum / scores.length;
   });
-  return intervalOf(means, options);
 }
 
 /**
@@ -82,15 +85,46 @@ export function pairedBootstrap(
   const [first, second] = [valuesOf(before, all), valuesOf(after, all)];
   const drawn = drawValues([before, after], options);
   return byMetric((name) => {
-    const differences = drawn.map(([one, other]) => other![name] - one![name]);
-    const below = differences.filter((value) => value <= 0).length / differences.length;
-    const above = differences.filter((value) => value >= 0).length / differences.length;
-    return {
-      difference: second[name] - first[name],
-      pValue: Math.min(1, Math.max(2 * Math.min(below, above), 1 / differences.length)),
-      ...intervalOf(differences, options),
-    };
+    return describeDifference(second[name] - first[name], {
+      ...options,
+      drawn: drawn.map(([one, other]) => other![name] - one![name]),
+    });
   });
+}
+
+/**
+ * The difference of the means of any scores of two models, each sample with the same images for both.
+ *
+ * @param before Scores of the first model
+ * @param after Scores of the second, of the same images in the same order
+ * @throws {RangeError} If there are none, or not as many
+ */
+export function pairedDifference(
+  before: readonly number[],
+  after: readonly number[],
+  options: BootstrapOptions = {},
+): PairedDifference {
+  if (before.length !== after.length) {
+    throw new RangeError(`Cannot compare ${before.length} scores with ${after.length}`);
+  }
+  const differences = after.map((value, i) => value - before[i]!);
+  return describeDifference(differences.reduce((sum, value) => sum + value, 0) / differences.length, {
+    ...options,
+    drawn: drawMeans(differences, options),
+  });
+}
+
+function describeDifference(
+  difference: number,
+  { drawn, ...options }: BootstrapOptions & { drawn: readonly number[] },
+): PairedDifference {
+  const below = drawn.filter((value) => value <= 0).length / drawn.length;
+  const above = drawn.filter((value) => value >= 0).length / drawn.length;
+  return {
+    difference,
+    pValue: Math.min(1, Math.max(2 * Math.min(below, above), 1 / drawn.length)),
+    ...intervalOf(drawn, options),
+  };
 }
 
 /** Values of each model on each sample of images. */

@@ -1,5 +1,10 @@
 import assert from "node:assert/strict";
-import { bootstrapIntervals, pairedBootstrap } from "../../../lib/text/metrics/bootstrap.ts";
+import {
+  bootstrapIntervals,
+  meanInterval,
+  pairedBootstrap,
+  pairedDifference,
+} from "../../../lib/text/metrics/bootstrap.ts";
 import { METRIC_NAMES, scoreCorpus } from "../../../lib/text/metrics/corpus.ts";
 import { goldenImages } from "./golden.ts";
 
@@ -37,4 +42,19 @@ Deno.test("a model that copies references is better beyond doubt, one that is th
   const same = pairedBootstrap(before.images, before.images, { samples: 50 });
   for (const name of METRIC_NAMES) assert.deepEqual([same[name].difference, same[name].pValue], [0, 1], name);
   assert.throws(() => pairedBootstrap(before.images, after.images.slice(1)), /same images/);
+});
+
+Deno.test("any scores are compared in pairs: what is better on every image is beyond doubt", () => {
+  const before = Array.from({ length: 40 }, (_, i) => i % 7);
+  const after = before.map((value, i) => value + 0.1 + (i % 2) / 10);
+  const { difference, pValue, low, high } = pairedDifference(before, after, { samples: 200 });
+  assert.ok(Math.abs(difference - 0.15) < 1e-12);
+  assert.ok(0.1 < low && low < difference && difference < high && high < 0.2);
+  assert.equal(pValue, 1 / 200);
+  // The images' own spread, which is much wider, does not count.
+  const alone = meanInterval(before, { samples: 200 });
+  assert.ok(alone.high - alone.low > 5 * (high - low));
+  assert.equal(pairedDifference(before, before, { samples: 50 }).pValue, 1);
+  assert.throws(() => pairedDifference(before, after.slice(1)), /40 scores with 39/);
+  assert.throws(() => pairedDifference([], []), /there are none/);
 });
