@@ -7,11 +7,8 @@
  * @module
  */
 
-import { EXIT_CODES, runTask } from "../lib/host/arguments.ts";
-import { parseTrainArguments } from "../lib/host/train_command.ts";
-import { preparePush } from "../lib/host/train_push.ts";
-import { runTraining } from "../lib/host/train_run.ts";
-import { describeResult, resultToJson } from "../lib/host/train_summary.ts";
+import { runTask } from "../lib/host/arguments.ts";
+import { runTrainTask } from "../lib/host/train_task.ts";
 
 /** The projection starts from random numbers and the data are few: higher rates than for large models, and small steps. */
 const QUICK = {
@@ -29,14 +26,4 @@ const QUICK = {
   evalCaptions: 16,
 };
 
-await runTask(async ({ handleInterrupt }) => {
-  const options = await parseTrainArguments(Deno.args, {}, QUICK);
-  const push = await preparePush(options);
-  const result = await runTraining(options, {
-    signal: handleInterrupt(),
-    say: (line) => console.error(line),
-  });
-  console.log(options.json ? resultToJson(result) : describeResult(result));
-  if (result.ended === "interrupted") return EXIT_CODES.interrupted;
-  return await push?.(result.path) ?? EXIT_CODES.ok;
-});
+await runTask(({ handleInterrupt }) => runTrainTask(Deno.args, { own: QUICK, handleInterrupt }));

@@ -151,7 +151,8 @@ function parseValue(option: CommandUnknownOpts["options"][number], value: JsonVa
   }
 }
 
-const camelCase = (key: string) =>
+/** A flag's name as its value's: `lora-r` and `lora_r` are `loraR`. */
+export const camelCase = (key: string): string =>
   key.replace(/[-_]+([a-z0-9])/gi, (_, letter: string) => letter.toUpperCase());
 const kebabCase = (key: string) => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 

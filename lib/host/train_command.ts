@@ -8,6 +8,8 @@ import { type JsonObject, parseJsonObject } from "../format/json.ts";
 import { UserError } from "../base/errors.ts";
 import {
   applyConfig,
+  camelCase,
+  type CommandUnknownOpts,
   createCommand,
   Option,
   parseInteger,
@@ -38,6 +40,37 @@ const VARIABLES = {
   MAX_LENGTH: "maxLength",
 };
 
+/** Flags that are a sweep's, not a run's. */
+const WHOLE_SWEEP = ["sweep", "config", "saveDir", "checkpointsDir", "json", "debug", "pushToHub", "modelId"];
+
+/** Sets the flags of a run of a sweep. */
+function applySweep(command: CommandUnknownOpts, fields: JsonObject): void {
+  const name = command.opts()["sweep"] as string ?? "the sweep";
+  const before = new Set(
+    command.options.map((option) => option.attributeName())
+      .filter((attribute) => command.getOptionValueSource(attribute) === "cli"),
+  );
+  if (command.opts()["pushToHub"]) {
+    throw new UserError(
+      "Cannot use --push-to-hub with --sweep: push the best run when it is known, with deno task upload",
+    );
+  }
+  for (const [flag, value] of Object.entries(fields)) {
+    const attribute = camelCase(flag);
+    if (WHOLE_SWEEP.includes(attribute)) {
+      throw new UserError(
+        `Cannot sweep by "${name}": "${flag}" is the same for all runs; give it on the command line`,
+      );
+    }
+    if (before.has(attribute)) {
+      throw new UserError(
+        `Cannot sweep by "${name}": "${flag}" is on the command line too; give it in one of the two`,
+      );
+    }
+    applyConfig(command, { fields: { [flag]: value! }, name });
+  }
+}
+
 /** Options that the environment sets; `DATASET` may name several sets, apart by spaces. */
 function environmentFields(environment: Readonly<Record<string, string>>): JsonObject {
   return Object.fromEntries(
@@ -53,13 +86,14 @@ function environmentFields(environment: Readonly<Record<string, string>>): JsonO
  * Reads a command line of `deno task train`. What it leaves open is set by the file of `--config`, then by variables of the
  * environment (`ENCODER`, `DECODER`, `DATASET`, `EPOCHS`, `SAMPLE`, `MAX_LENGTH`), then by `--preset`.
  *
- * @param own what the task sets of itself, where nothing else does
- * @throws {UserError} If the file of `--config` has another option, or a value is refused
+ * @param settings `own`: what the task sets of itself, where nothing else does. `sweep`: flags of a run of `--sweep`, by their names
+ * @throws {UserError} If the file of `--config` or the sweep has another option, a value is refused, or a flag of the sweep is on the
+ *   command line too
  */
 export async function parseTrainArguments(
   args: readonly string[],
   environment: Readonly<Record<string, string>> = {},
-  own: JsonObject = {},
+  { own = {}, sweep }: { own?: JsonObject; sweep?: JsonObject } = {},
 ): Promise<TrainRunOptions> {
   const count = parseInteger({ min: 1 });
   const command = addDatasetOptions(createCommand(
@@ -143,11 +177,16 @@ export async function parseTrainArguments(
       new Option("--preset <name>", "models and longest caption that go together").choices(PRESET_NAMES),
     )
     .option("--json", "print the result as one JSON object", false)
-    .option("--config <file>", "JSON with options; the command line wins");
+    .option("--config <file>", "JSON with options; the command line wins")
+    .option(
+      "--sweep <file>",
+      "train several runs in sequence: JSON of flags with lists of values, or a list of runs; other flags are those of all",
+    );
   addEvalOptions(command);
   addRewardOptions(command);
   addPushOptions(command);
   command.parse(args as string[], { from: "user" });
+  if (sweep !== undefined) applySweep(command, sweep);
   const { config } = command.opts();
   // What is applied first wins: each fills only what is still at its default.
   if (config !== undefined) {

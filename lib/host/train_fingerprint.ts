@@ -22,6 +22,7 @@ const PLACES: readonly (keyof TrainRunOptions)[] = [
   "dataset",
   "autotune",
   "json",
+  "sweep",
   "pushToHub",
   "modelId",
   "hubPrivateRepo",

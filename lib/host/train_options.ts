@@ -7,7 +7,7 @@
 import type { Gpu } from "../gpu/device.ts";
 import type { ProjectionConfig } from "../models/captioner.ts";
 import type { Evaluation } from "../train/evaluation.ts";
-import type { StopReason } from "../train/trainer_state.ts";
+import type { BestEvaluation, StopReason } from "../train/trainer_state.ts";
 import type { DatasetFlags } from "./dataset_options.ts";
 import type { DataRow, TrainData } from "./train_data.ts";
 import type { LoraOptions } from "./train_models.ts";
@@ -87,6 +87,8 @@ export interface TrainRunOptions extends DatasetFlags, EvalFlags, RewardFlags {
   modelId?: string;
   /** Whether a repository that has to be made is private. */
   hubPrivateRepo: boolean;
+  /** File of a sweep, of which the run is one. */
+  sweep?: string;
   /** Print the result for machines. */
   json: boolean;
   /** When matmul kernels are measured. */
@@ -103,6 +105,8 @@ export interface TrainRunResult {
   ended: StopReason | "interrupted";
   /** Optimizer step reached. */
   step: number;
+  /** The best evaluation; absent where there was none, or the run was interrupted. */
+  best?: BestEvaluation;
   /** Rows, good and bad. */
   data: TrainData;
   /** Judged on; `test`, or `validation` where there is no test split. */

@@ -257,7 +257,14 @@ async function trainInSession(parts: Parts): Promise<TrainRunResult> {
   engine.writeState(best.engine);
   const after = await judge("after");
   const watched = await readWatched(run.path, validationRows);
-  return { ...result, watched, ...(before && { before }), ...(after && { after }) };
+  const { best: evaluation } = outcome.state;
+  return {
+    ...result,
+    watched,
+    ...(evaluation && { best: evaluation }),
+    ...(before && { before }),
+    ...(after && { after }),
+  };
 }
 
 /** Decodes every image once; gives which rows are good. */

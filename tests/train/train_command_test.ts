@@ -87,7 +87,7 @@ Deno.test("a configuration file fills what the command line leaves open", async 
     deepStrictEqual(options.dataset, ["x"]);
     // What a task sets of itself gives way to all of them.
     const own = { batchSize: 9, loraR: 9, evalSteps: 95 };
-    const quick = await parseTrainArguments(["--config", file, "--lora-r", "8"], {}, own);
+    const quick = await parseTrainArguments(["--config", file, "--lora-r", "8"], {}, { own });
     deepStrictEqual([quick.batchSize, quick.lora.rank, quick.evalSteps, quick.saveSteps], [3, 8, 95, 100]);
     await rejects(parseTrainArguments(["--config", `${file}.gone`]), {
       name: "UserError",
