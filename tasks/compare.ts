@@ -13,7 +13,6 @@ import {
   formatComparisonPage,
   formatDifference,
   formatScore,
-  METRIC_TITLES,
   MODEL_SCORE_TITLES,
 } from "../lib/evaluate/report.ts";
 import { createCommand, runTask } from "../lib/host/arguments.ts";
@@ -23,6 +22,7 @@ import { addEvaluateOptions } from "../lib/host/evaluate_options.ts";
 import { writeFileAtomically } from "../lib/host/files.ts";
 import { formatTable } from "../lib/host/terminal.ts";
 import { METRIC_NAMES } from "../lib/text/metrics/corpus.ts";
+import { METRIC_TITLES } from "../lib/text/metrics/titles.ts";
 
 await runTask(async ({ handleInterrupt }) => {
   const flags = addEvaluateOptions(

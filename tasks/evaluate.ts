@@ -8,7 +8,7 @@
  */
 
 import { UserError } from "../lib/base/errors.ts";
-import { formatInterval, formatScore, METRIC_TITLES, MODEL_SCORE_TITLES } from "../lib/evaluate/report.ts";
+import { formatInterval, formatScore, MODEL_SCORE_TITLES } from "../lib/evaluate/report.ts";
 import { createCommand, EXIT_CODES, parseInteger, runTask } from "../lib/host/arguments.ts";
 import { captionDataset, forgetCaptions } from "../lib/host/caption_dataset.ts";
 import {
@@ -22,6 +22,7 @@ import {
 import { addEvaluateOptions } from "../lib/host/evaluate_options.ts";
 import { formatBytes, formatTable } from "../lib/host/terminal.ts";
 import { METRIC_NAMES } from "../lib/text/metrics/corpus.ts";
+import { METRIC_TITLES } from "../lib/text/metrics/titles.ts";
 
 await runTask(async ({ handleInterrupt }) => {
   const flags = addEvaluateOptions(

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { METRIC_TITLES } from "../text/metrics/titles.ts";
 import { escapeHtml, formatPage, isPicture } from "../format/html.ts";
 import type { Interval, PairedDifference } from "../text/metrics/bootstrap.ts";
 import {
@@ -23,22 +24,6 @@ export interface ScoredRow extends CandidateRow {
   /** Scores of other models by name, such as `clip_score`. */
   readonly extra?: Readonly<Record<string, number>>;
 }
-
-/** Titles of the metrics. */
-export const METRIC_TITLES: Readonly<Record<MetricName, string>> = {
-  bleu_1: "BLEU-1",
-  bleu_2: "BLEU-2",
-  bleu_3: "BLEU-3",
-  bleu_4: "BLEU-4",
-  rouge_l: "ROUGE-L (COCO)",
-  cider_d: "CIDEr-D",
-  cider: "CIDEr",
-  rouge1: "ROUGE-1",
-  rouge2: "ROUGE-2",
-  rougeL: "ROUGE-L",
-  rougeLsum: "ROUGE-Lsum",
-  meteor: "METEOR",
-};
 
 /** Titles of the scores of other models. */
 export const MODEL_SCORE_TITLES: Readonly<Record<string, string>> = {

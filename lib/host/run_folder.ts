@@ -5,7 +5,7 @@
  * run/
  *   config.json, adapter/, projection.safetensors, tokenizer.json, …   the best model so far
  *   checkpoint-100/, checkpoint-200/                                    what training continues from
- *   manifest.json, metrics.jsonl, train.log, runs/, README.md, report.html
+ *   manifest.json, metrics.jsonl, predictions.jsonl, train.log, runs/, README.md, report.html
  * ```
  *
  * @module

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { METRIC_TITLES } from "../text/metrics/titles.ts";
 import { escapeHtml, formatPage, isPicture } from "../format/html.ts";
 import { lineChart } from "./chart.ts";
 import type { LogEntry } from "./trainer_state.ts";
@@ -55,29 +56,20 @@ export interface ReportData {
   watched?: readonly WatchedSample[];
 }
 
-const METRIC_TITLES: Readonly<Record<string, string>> = {
+/** In the order in which they are shown. */
+const TITLES: Readonly<Record<string, string>> = {
   loss: "Loss",
-  rougeL: "ROUGE-L",
+  rougeL: METRIC_TITLES.rougeL,
   exact_match: "Exact match",
   object_accuracy: "Object words",
-  bleu_1: "BLEU-1",
-  bleu_2: "BLEU-2",
-  bleu_3: "BLEU-3",
-  bleu_4: "BLEU-4",
-  rouge_l: "ROUGE-L (COCO)",
-  cider_d: "CIDEr-D",
-  cider: "CIDEr",
-  rouge1: "ROUGE-1",
-  rouge2: "ROUGE-2",
-  rougeLsum: "ROUGE-Lsum",
-  meteor: "METEOR",
+  ...METRIC_TITLES,
   clip_score: "CLIPScore",
 };
 
 /** Title of a metric by its name in the log, with or without `eval_`. */
 export function metricTitle(name: string): string {
   const bare = name.replace(/^eval_/, "");
-  return METRIC_TITLES[bare] ?? bare.replaceAll("_", " ");
+  return TITLES[bare] ?? bare.replaceAll("_", " ");
 }
 
 /** A metric as people read it: the loss, CIDEr and CLIPScore as numbers, shares in percent. */
@@ -172,7 +164,7 @@ function isRewarded(entry: LogEntry): boolean {
 /** Names of what evaluations found, the usual ones first. */
 export function evaluationNames(evaluations: readonly Readonly<Record<string, number>>[]): string[] {
   // The log has its names in alphabetical order.
-  const order = Object.keys(METRIC_TITLES).map((name) => `eval_${name}`);
+  const order = Object.keys(TITLES).map((name) => `eval_${name}`);
   const found = new Set(evaluations.flatMap((entry) => Object.keys(entry)));
   return [
     ...order.filter((name) => found.has(name)),
