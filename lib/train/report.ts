@@ -59,10 +59,10 @@ export interface ReportData {
 /** In the order in which they are shown. */
 const TITLES: Readonly<Record<string, string>> = {
   loss: "Loss",
-  rougeL: METRIC_TITLES.rougeL,
+  rougeL: "ROUGE-L",
   exact_match: "Exact match",
   object_accuracy: "Object words",
-  ...METRIC_TITLES,
+  ...METRIC_TITLES as Readonly<Record<string, string>>,
   clip_score: "CLIPScore",
 };
 
