@@ -24,7 +24,7 @@ import type { TrainRunOptions } from "./train_options.ts";
 import { addEvalOptions, readEvalOptions } from "./train_eval_options.ts";
 import { addRewardOptions, readRewardOptions } from "./train_reward_options.ts";
 import { addPushOptions, readPushOptions } from "./train_push.ts";
-import { DEVICES } from "./train_session.ts";
+import { DEVICES } from "./train_gpu.ts";
 import { AUTOTUNE } from "./tuning.ts";
 
 /** Hidden width of an MLP projection, as in the Python project, and its dropout. */

@@ -14,7 +14,7 @@ import type { LoraOptions } from "./train_models.ts";
 import type { WatchedImage } from "./train_predictions.ts";
 import type { EvalFlags } from "./train_eval_options.ts";
 import type { RewardFlags } from "./train_reward_options.ts";
-import type { DEVICES } from "./train_session.ts";
+import type { DEVICES } from "./train_gpu.ts";
 import type { AUTOTUNE } from "./tuning.ts";
 
 /** Everything that can be set for a run; the flags of `deno task train`. */

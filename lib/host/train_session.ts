@@ -5,32 +5,27 @@
  * @module
  */
 
-import { describeError, UserError } from "../base/errors.ts";
+import { describeError } from "../base/errors.ts";
 import type { ImageRow } from "../datasets/rows.ts";
 import { CaptionGenerator, type SearchOptions } from "../generate/generator.ts";
-import { type Gpu, openGpu } from "../gpu/device.ts";
+import type { Gpu } from "../gpu/device.ts";
 import { type CaptionerWeights, prefixTokens } from "../models/captioner.ts";
 import { decoderLinears } from "../models/decoder.ts";
 import { type DecoderModel, loadDecoderModel, loadVisionModel, type VisionModel } from "../models/load.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { type GpuTrainingEngine, recordTrainingEngine } from "../train/engine.ts";
-import { type FeatureImage, Features } from "../train/features.ts";
+import type { FeatureImage, Features } from "../train/features.ts";
 import { ImageEncoder } from "../train/image_encoder.ts";
 import type { TrainBatch } from "../train/engine_types.ts";
 import type { BatchInputs, ValidationRows } from "../train/rows.ts";
 import type { SampledCaption } from "../train/self_critical.ts";
-import { FeatureCache, resolveCacheDir } from "./cache.ts";
 import { ClipScorer } from "./clip_scorer.ts";
 import { ImageSimilarity } from "./image_similarity.ts";
 import { ImageWorkers } from "./image_workers.ts";
-import { prepareDriverEnvironment } from "./quiet_driver.ts";
 import type { DataRow } from "./train_data.ts";
-import { hashOf } from "./hashes.ts";
+import { openFeatures } from "./train_features.ts";
 import type { TrainModels } from "./train_models.ts";
 import { type AUTOTUNE, tuneStep } from "./tuning.ts";
-
-/** Kinds of adapters that can be asked for; `cuda` and `mps` mean `gpu`, as the Python project's names. */
-export const DEVICES = ["auto", "gpu", "cpu", "cuda", "mps"] as const;
 
 /** What became of rows: those that are good, with their images. */
 export interface LoadedRows {
@@ -42,21 +37,6 @@ export interface LoadedRows {
 
 /** Images that are decoded before their turn comes. */
 const IMAGES_AHEAD = 16;
-
-/** Opens the adapter. @throws {UserError} If it is not of the kind asked for */
-export async function openTrainGpu(device: typeof DEVICES[number]): Promise<Gpu> {
-  prepareDriverEnvironment();
-  const gpu = await openGpu();
-  const isWanted = device === "auto" || (device === "cpu") === gpu.software;
-  if (isWanted) return gpu;
-  const found = `"${gpu.info.description || gpu.info.device}", ${
-    gpu.software ? "a software adapter" : "a GPU"
-  }`;
-  gpu.destroy();
-  throw new UserError(
-    `Cannot train with --device ${device}: the adapter that answered is ${found}; use --device auto`,
-  );
-}
 
 /** Options of {@linkcode TrainSession.open}. */
 export interface TrainSessionOptions {
@@ -322,35 +302,6 @@ function memoryOf(
 ): number {
   return engine.memoryBytes + generator.memoryBytes + (encoder?.memoryBytes ?? 0) +
     (scorer?.memoryBytes ?? 0);
-}
-
-async function openFeatures(
-  gpu: Gpu,
-  encoder: ImageEncoder,
-  options: TrainSessionOptions,
-): Promise<Features> {
-  const { models, batchSize } = options;
-  let cache: FeatureCache | undefined;
-  if (options.cacheFeatures || options.pruneCache) {
-    const folder = `${resolveCacheDir(options.cacheDir)}/features`;
-    const opened = await FeatureCache.open({ folder, maxBytes: options.maxCacheBytes });
-    if (options.pruneCache) await opened.prune(0);
-    if (options.cacheFeatures) cache = opened;
-  }
-  // Adapters round differently: with the features of another one a run would not give the same bytes.
-  const identity = await hashOf([
-    models.encoderHash,
-    JSON.stringify(models.processor),
-    JSON.stringify(gpu.info),
-    String(gpu.subgroupSize),
-  ]);
-  return new Features({
-    encode: (pixelValues, count) => encoder.encode(pixelValues, count),
-    batchSize,
-    identity,
-    ...(cache && { cache }),
-    ...(options.maxFeatureBytes !== undefined && { maxMemoryBytes: options.maxFeatureBytes }),
-  });
 }
 
 /** The float type of a weight on the GPU. */

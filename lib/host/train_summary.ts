@@ -16,6 +16,7 @@ export function resultToJson(result: TrainRunResult): string {
     path,
     ended,
     step,
+    best: result.best,
     split: judged?.split,
     images: judged?.rows.length,
     before: metricsOf(before),
