@@ -10,11 +10,18 @@ import { searchCaptions } from "../../lib/generate/search.ts";
 import { Captioner } from "../../lib/host/captioner.ts";
 import { decodeImage } from "../../lib/host/decode.ts";
 import { openFileFolder, writeFolderAtomically } from "../../lib/host/files.ts";
+import { neededGraphs } from "../../lib/host/onnx_layout.ts";
 import { openModelFolder, projectPath } from "../../lib/host/model_folders.ts";
 import { sharp } from "../../lib/host/sharp.ts";
 import { parseProcessorConfig, preprocess } from "../../lib/image/processor.ts";
 import { type CaptionerSource, openCaptionerSource } from "../../lib/models/captioner_source.ts";
-import { onnxComponents, type OnnxDtype, type OnnxLayout } from "../../lib/models/onnx_layouts.ts";
+import {
+  mixOf,
+  type OnnxDtype,
+  type OnnxLayout,
+  type OnnxMix,
+  onnxVariants,
+} from "../../lib/models/onnx_layouts.ts";
 import { loadTokenizer } from "../../lib/text/tokenizer.ts";
 import { captionerFolders } from "../support/captioner_folders.ts";
 import { EVERY_FAMILY, NO_SPARE_ROW } from "../support/every_family.ts";
@@ -25,26 +32,31 @@ const LAYOUTS = ["web-llava", "web-pipeline"] as const;
 
 async function write(
   source: CaptionerSource,
-  options: { path: string; layout: OnnxLayout; dtypes: readonly OnnxDtype[]; maxInlineBytes?: number },
+  options: {
+    path: string;
+    layout: OnnxLayout;
+    dtypes: readonly OnnxDtype[];
+    mix?: OnnxMix;
+    maxInlineBytes?: number;
+  },
 ): Promise<void> {
-  const { path, layout, dtypes, maxInlineBytes } = options;
+  const { path, layout, dtypes, mix, maxInlineBytes } = options;
   await writeFolderAtomically(path, async (folder) => {
     const externalFiles: Record<string, number> = {};
-    for (const dtype of dtypes) {
-      for (const component of onnxComponents(layout)) {
-        const files = onnxComponentFiles(planOnnxWeights(source), {
-          layout,
-          component,
-          dtype,
-          version: "0",
-          ...(maxInlineBytes === undefined ? {} : { maxInlineBytes }),
-        });
-        for (const [name, content] of files) await folder.write(name, content);
-        const [graph] = files.keys();
-        if (files.size > 1) externalFiles[graph!.slice(graph!.lastIndexOf("/") + 1)] = files.size - 1;
-      }
+    const precisions = { dtypes, ...(mix && { mix }) };
+    for (const { component, dtype } of neededGraphs(layout, { variants: onnxVariants(precisions), mix })) {
+      const files = onnxComponentFiles(planOnnxWeights(source), {
+        layout,
+        component,
+        dtype,
+        version: "0",
+        ...(maxInlineBytes === undefined ? {} : { maxInlineBytes }),
+      });
+      for (const [name, content] of files) await folder.write(name, content);
+      const [graph] = files.keys();
+      if (files.size > 1) externalFiles[graph!.slice(graph!.lastIndexOf("/") + 1)] = files.size - 1;
     }
-    for (const [name, text] of onnxTexts(layout, source, { dtypes, externalFiles })) {
+    for (const [name, text] of onnxTexts(layout, source, { ...precisions, externalFiles })) {
       await folder.write(name, text);
     }
   });
@@ -53,7 +65,7 @@ async function write(
 /** What stock transformers.js says of images: captions, and ids where it gives them. */
 async function captionWithPeer(
   path: string,
-  options: { layout: OnnxLayout; dtype: OnnxDtype; images: readonly string[] },
+  options: { layout: OnnxLayout; dtype: OnnxDtype | "as-configured"; images: readonly string[] },
 ): Promise<{ caption: string; ids?: number[] }[]> {
   const config = projectPath("tests/peers/transformers_js/deno.json");
   const { stdout, stderr, success } = await new Deno.Command(Deno.execPath(), {
@@ -112,6 +124,15 @@ Deno.test("stock transformers.js gives the embedded captioner's tokens in every 
         );
       }
     }
+    // Only the graphs of a mix are there, and nobody says which: config.json does.
+    const mix = mixOf(layout, { encoder: "fp16", decoder: "q8", embed_tokens: "fp32" });
+    await write(source, { path: `${path}-mixed`, layout, dtypes: [], mix });
+    const found = await captionWithPeer(`${path}-mixed`, { layout, dtype: "as-configured", images });
+    assert.deepEqual(
+      found.map(({ caption }) => caption),
+      want.map(({ caption }) => caption),
+      `${layout} mixed`,
+    );
   }
   await Deno.remove(temporary, { recursive: true });
 });

@@ -12,12 +12,14 @@ import {
 } from "@huggingface/transformers";
 
 const [layout, folder, dtype, ...images] = Deno.args as [string, string, "fp32", ...string[]];
+/** Nothing leaves it to the folder's `config.json`. */
+const options = dtype as string === "as-configured" ? {} : { dtype };
 env.allowRemoteModels = false;
 env.localModelPath = "/";
 
 if (layout === "web-llava") {
   const processor = await AutoProcessor.from_pretrained(folder);
-  const model = await AutoModelForImageTextToText.from_pretrained(folder, { dtype });
+  const model = await AutoModelForImageTextToText.from_pretrained(folder, options);
   for (const image of images) {
     const inputs = await processor(await RawImage.read(image), "<image>", { add_special_tokens: false });
     const prompt = inputs.input_ids.dims[1];
@@ -28,7 +30,7 @@ if (layout === "web-llava") {
     );
   }
 } else {
-  const caption = await pipeline("image-to-text", folder, { dtype });
+  const caption = await pipeline("image-to-text", folder, options);
   for (const image of images) {
     const [found] = await caption(image) as { generated_text: string }[];
     console.log(JSON.stringify({ caption: found!.generated_text.trim() }));
