@@ -210,6 +210,11 @@ async function trainInSession(parts: Parts): Promise<TrainRunResult> {
   const scoring = { metrics, similarity: session.similarity, synonyms };
   const validationRows = data.rows.validation.filter(isGood);
   const validation = validationRows.length === 0 ? undefined : view(validationRows);
+  if (validation === undefined) {
+    context.say(
+      "No validation images: nothing is evaluated on the way, and the last checkpoint is the one that is kept",
+    );
+  }
 
   const split = data.rows.test.some(isGood) ? "test" : "validation";
   const judgedRows = data.rows[split].filter(isGood).slice(0, MAX_JUDGED_ROWS);
