@@ -33,6 +33,9 @@ export interface ImageFolder {
   readonly total: number;
 }
 
+/** What the column `source` says of pictures that an image model made. */
+export const SYNTHETIC = "synthetic";
+
 const METADATA_NAMES = ["metadata.jsonl", "metadata.csv"];
 const MAX_METADATA_BYTES = 512 * 2 ** 20;
 const MAX_DEPTH = 4;
@@ -44,7 +47,8 @@ const FILE_NAME = "file_name";
  *
  * A metadata file describes the images below its folder; folders under one are not searched. Splits come from folder names
  * (`train`, `validation`, `test` and their synonyms). Where the folders name no split, or only train, images are split 80/10/10 by seed;
- * where they name train and test alone, a tenth of train becomes validation.
+ * where they name train and test alone, a tenth of train becomes validation. Rows whose `source` is {@linkcode SYNTHETIC} are always
+ * trained on: nothing is validated or tested with them.
  *
  * @throws {UserError} If there is no metadata, no row, no caption column, or more bad rows than allowed
  */
@@ -199,22 +203,27 @@ function assignSplits(
   badRows: BadRows,
   seed: number,
 ): Record<Split, CaptionRow[]> {
-  const named = new Set(rows.map(({ image }) => splitOfFolders(image)));
+  const real = rows.filter((row) => !isSynthetic(row));
+  const named = new Set(real.map(({ image }) => splitOfFolders(image)));
   const rest = [...named].filter((split) => split !== undefined && split !== "train");
   let splitOf: (row: CaptionRow) => Split | undefined = ({ image }) => splitOfFolders(image);
   if (rest.length === 0) {
-    const bySeed = splitBySeed(rows.map(({ image }) => image), { seed });
+    const bySeed = splitBySeed(real.map(({ image }) => image), { seed });
     splitOf = ({ image }) => bySeed.get(image);
   } else if (named.has("train") && !named.has("validation")) {
-    const train = rows.map(({ image }) => image).filter((image) => splitOfFolders(image) === "train");
+    const train = real.map(({ image }) => image).filter((image) => splitOfFolders(image) === "train");
     const bySeed = splitBySeed(train, { seed, shares: { validation: 0.1, test: 0 } });
     splitOf = ({ image }) => bySeed.get(image) ?? splitOfFolders(image);
   }
   const splits: Record<Split, CaptionRow[]> = { train: [], validation: [], test: [] };
   for (const row of rows) {
-    const split = splitOf(row);
+    const split = isSynthetic(row) ? "train" : splitOf(row);
     if (split) splits[split].push(row);
     else badRows.add(row.image, `its folders name none of the splits ${SPLITS.join(", ")}, others do`);
   }
   return splits;
+}
+
+function isSynthetic({ columns }: CaptionRow): boolean {
+  return columns.source === SYNTHETIC;
 }

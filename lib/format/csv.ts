@@ -1,5 +1,5 @@
 /**
- * Comma-separated values, read record by record.
+ * Comma-separated values, read record by record, and written.
  *
  * Source: RFC 4180; lone line feeds and carriage returns end records too, and a byte order mark is skipped.
  *
@@ -77,6 +77,21 @@ export function* parseCsv(text: string, options: ParseCsvOptions = {}): Generato
     line++;
     if (fields.length > 1 || fields[0] !== "") yield { line: startLine, fields };
   }
+}
+
+/**
+ * One record with its line end. Cells that a spreadsheet would take for a formula get a `'` before them; numbers do not.
+ *
+ * Source: OWASP, "CSV Injection"
+ */
+export function formatCsvRow(cells: readonly string[]): string {
+  return `${cells.map(formatCell).join(",")}\r\n`;
+}
+
+function formatCell(text: string): string {
+  const isFormula = /^[=+\-@\t\r]/.test(text) && (text.trim() === "" || !Number.isFinite(Number(text)));
+  const safe = isFormula ? `'${text}` : text;
+  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
 /** Position of the quote that closes the one at `open`; doubled quotes stand for one inside. */
