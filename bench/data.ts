@@ -112,8 +112,8 @@ async function measureIn(
   };
 }
 
-/** Smooth shapes with grain: JPEG files of about 100 kB. */
-async function makePictures(): Promise<Uint8Array[]> {
+/** Smooth shapes with grain: JPEG files of 640 x 480 pixels and about 100 kB. */
+export async function makePictures(): Promise<Uint8Array[]> {
   const rng = new Rng(7);
   return await Promise.all(Array.from({ length: PICTURES }, async () => {
     const data = new Uint8Array(WIDTH * HEIGHT * 3);

@@ -1,5 +1,5 @@
 /**
- * Measures matmuls, attention, a training step, captions, a server, data sets, loading and the metrics; prints tables and keeps the figures as JSON.
+ * Measures matmuls, attention, a training step, captions, a server, data sets, loading, the metrics and the quality report; prints tables and keeps the figures as JSON.
  *
  * @module
  */
@@ -12,6 +12,7 @@ import { formatData, measureData } from "../bench/data.ts";
 import { machineLoad } from "../bench/measure.ts";
 import { formatMetrics, measureMetrics } from "../bench/metrics.ts";
 import { benchModels } from "../bench/models.ts";
+import { formatQuality, measureQuality } from "../bench/quality.ts";
 import { formatServe, measureServe } from "../bench/serve.ts";
 import { formatTraining, measureTraining } from "../bench/train.ts";
 import { openGpu } from "../lib/gpu/device.ts";
@@ -20,7 +21,17 @@ import { writeFileAtomically } from "../lib/host/files.ts";
 import { projectPath } from "../lib/host/model_folders.ts";
 import { prepareDriverEnvironment } from "../lib/host/quiet_driver.ts";
 
-const PARTS = ["matmul", "attention", "train", "caption", "serve", "data", "load", "metrics"] as const;
+const PARTS = [
+  "matmul",
+  "attention",
+  "train",
+  "caption",
+  "serve",
+  "data",
+  "load",
+  "metrics",
+  "quality",
+] as const;
 
 await runTask(async () => {
   const { only, repeat, json, models: folder, quick = false } = createCommand(
@@ -85,6 +96,10 @@ await runTask(async () => {
     metrics: async () => {
       const result = await measureMetrics({ quick });
       return [formatMetrics(result), result];
+    },
+    quality: async () => {
+      const result = await measureQuality({ quick });
+      return [formatQuality(result), result];
     },
   };
   for (const part of PARTS.filter((part) => only === undefined || only === part)) {

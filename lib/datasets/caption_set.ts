@@ -48,6 +48,10 @@ export interface OpenCaptionSetOptions {
   readonly badRows: BadRows;
   /** Gets an image from an address. @default addresses are refused */
   readonly fetchImage?: (url: string) => Promise<Uint8Array<ArrayBuffer>>;
+  /** Whether a set without a column of images is refused. @default {true} */
+  readonly requireImages?: boolean;
+  /** Columns that rows are given with, where they are there. @default {none} */
+  readonly columns?: readonly string[];
 }
 
 /** What became of a row of a group: usable, or why not. */
@@ -69,6 +73,28 @@ export interface CaptionSet {
   load(split: Split, limit?: number): Promise<ImageRow[]>;
   /** Reads rows of one group with their images, which then belong to the caller. */
   readGroup(rows: GroupRows): Promise<ReadRow[]>;
+  /**
+   * Reads rows of one group as they lie in their file: captions, images (unless `images` is false) and what else is asked for. Rows that
+   * cannot be used say why.
+   */
+  readCells(
+    rows: GroupRows,
+    options: { columns: readonly string[]; images: boolean },
+  ): Promise<ReadCells[]>;
+}
+
+/** A row as it lies in its file. */
+export interface ReadCells {
+  /** What messages call it. */
+  readonly id: string;
+  /** Cells of the columns that were asked for and are there. */
+  readonly cells: TableRow;
+  /** Captions, normalised; absent where there are none. */
+  readonly captions?: readonly string[];
+  /** Why there are none. */
+  readonly error?: string;
+  /** Bytes of the image; absent where none was asked for or its column is missing. Rejects if it cannot be had. */
+  readImage?(): Promise<Uint8Array<ArrayBuffer>>;
 }
 
 /**
@@ -117,7 +143,8 @@ export async function openCaptionSet(files: DataFiles, options: OpenCaptionSetOp
 
 interface ShardColumns {
   caption: string | undefined;
-  image: string;
+  /** Absent where images are not required. */
+  image: string | undefined;
 }
 
 class TableSet implements CaptionSet {
@@ -150,8 +177,8 @@ class TableSet implements CaptionSet {
     for (const { shard, group, start, rows, numbers } of this.splits[split]) {
       if (found.length >= limit) break;
       const { caption } = this.#columnsOf(shard);
-      const wanted = [...(caption === undefined ? [] : [caption]), ...KEPT_COLUMNS];
-      const cells = await shard.read(group, wanted.filter((name) => shard.columns.includes(name)));
+      const wanted = new Set([...(caption === undefined ? [] : [caption]), ...KEPT_COLUMNS, ...this.#extra]);
+      const cells = await shard.read(group, [...wanted].filter((name) => shard.columns.includes(name)));
       for (const [i, row] of rows.entries()) {
         if (found.length >= limit) break;
         const place = { shard, group, row: start + row, number: numbers[i]! };
@@ -166,8 +193,7 @@ class TableSet implements CaptionSet {
   }
 
   async readGroup({ shard, group, start, rows, numbers }: GroupRows): Promise<ReadRow[]> {
-    const { caption, image } = this.#columnsOf(shard);
-    const wanted = [image, ...(caption === undefined ? [] : [caption]), ...KEPT_COLUMNS];
+    const wanted = [...this.#wanted(shard), ...KEPT_COLUMNS];
     const cells = await shard.read(group, wanted.filter((name) => shard.columns.includes(name)), rows);
     return await Promise.all(Array.from(rows, async (at, i): Promise<ReadRow> => {
       const place = { shard, group, row: start + at, number: numbers[i]! };
@@ -178,6 +204,40 @@ class TableSet implements CaptionSet {
         return { id: rowId(place), error: describeError(error) };
       }
     }));
+  }
+
+  async readCells(
+    { shard, group, start, rows }: GroupRows,
+    { columns, images }: { columns: readonly string[]; images: boolean },
+  ): Promise<ReadCells[]> {
+    const { caption, image } = this.#columnsOf(shard);
+    const own = this.#wanted(shard).filter((name) => images || name !== image);
+    const wanted = new Set([...own, ...columns]);
+    const cells = await shard.read(group, [...wanted].filter((name) => shard.columns.includes(name)), rows);
+    return Array.from(rows, (at): ReadCells => {
+      const row = cells[at]!;
+      const id = rowId({ shard, row: start + at });
+      const hasImage = images && image !== undefined;
+      const read = { id, cells: row, ...(hasImage && { readImage: () => this.#imageOf(shard, row) }) };
+      try {
+        if (row[ROW_ERROR] !== undefined) throw new SyntaxError(String(row[ROW_ERROR]));
+        const { caption: fixed } = this.#options.rules;
+        return { ...read, captions: caption === undefined ? [fixed!] : readCaptions(row[caption], caption) };
+      } catch (error) {
+        return { ...read, error: describeError(error) };
+      }
+    });
+  }
+
+  /** Columns that rows are given with. */
+  get #extra(): readonly string[] {
+    return this.#options.columns ?? [];
+  }
+
+  /** Columns of captions and images. */
+  #wanted(shard: TableShard): string[] {
+    const { caption, image } = this.#columnsOf(shard);
+    return [image, caption].filter((name) => name !== undefined);
   }
 
   #row(
@@ -197,7 +257,9 @@ class TableSet implements CaptionSet {
       captions,
       ...(objects && { objects }),
       columns: Object.fromEntries(
-        KEPT_COLUMNS.flatMap((name) => cells[name] === undefined ? [] : [[name, cells[name]]]),
+        [...KEPT_COLUMNS, ...this.#extra].flatMap((name) =>
+          cells[name] === undefined ? [] : [[name, cells[name]]]
+        ),
       ),
       place: { shard: place.shard.name, row: place.row },
       number: place.number,
@@ -206,14 +268,13 @@ class TableSet implements CaptionSet {
   }
 
   async #readImage({ shard, group }: { shard: TableShard; group: number }, row: number) {
-    const { image } = this.#columnsOf(shard);
-    const cells = await this.#images.get(shard, group, image);
+    const cells = await this.#images.get(shard, group, this.#imageColumn(shard));
     return await this.#imageOf(shard, cells[row]!);
   }
 
   async #imageOf(shard: TableShard, cells: TableRow): Promise<Uint8Array<ArrayBuffer>> {
     if (cells[ROW_ERROR] !== undefined) throw new SyntaxError(String(cells[ROW_ERROR]));
-    const { image } = this.#columnsOf(shard);
+    const image = this.#imageColumn(shard);
     const { bytes, path, url } = readImageCell(cells[image], image);
     if (bytes !== undefined) {
       if (bytes.length <= MAX_IMAGE_BYTES) return bytes;
@@ -228,10 +289,16 @@ class TableSet implements CaptionSet {
     return await fetchImage(url!);
   }
 
+  #imageColumn(shard: TableShard): string {
+    const { image } = this.#columnsOf(shard);
+    if (image === undefined) throw new UserError(`Cannot use "${this.name}/${shard.name}": it has no images`);
+    return image;
+  }
+
   #columnsOf(shard: TableShard): ShardColumns {
     let found = this.#columns.get(shard);
     if (found === undefined) {
-      const { rules } = this.#options;
+      const { rules, requireImages = true } = this.#options;
       const source = `${this.name}/${shard.name}`;
       const caption = rules.caption === undefined
         ? chooseColumn(shard.columns, {
@@ -241,12 +308,16 @@ class TableSet implements CaptionSet {
           usual: CAPTION_COLUMNS,
         })
         : undefined;
-      const image = chooseColumn(shard.columns, {
-        kind: "image",
-        source,
-        wanted: rules.imageColumn,
-        usual: IMAGE_COLUMNS,
-      });
+      const hasImage = requireImages || rules.imageColumn !== undefined ||
+        IMAGE_COLUMNS.some((name) => shard.columns.includes(name));
+      const image = hasImage
+        ? chooseColumn(shard.columns, {
+          kind: "image",
+          source,
+          wanted: rules.imageColumn,
+          usual: IMAGE_COLUMNS,
+        })
+        : undefined;
       found = { caption, image };
       this.#columns.set(shard, found);
     }

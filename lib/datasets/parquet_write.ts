@@ -103,6 +103,25 @@ export async function* encodeImageTable(
   rows: AsyncIterable<ImageTableRow>,
   columns: ImageTableColumns,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  const { parquet, take } = startFile(schemaOf(columns), featuresOf(columns));
+  let group: ImageTableRow[] = [];
+  let bytes = 0;
+  for await (const row of rows) {
+    if (group.length === GROUP_ROWS || (group.length > 0 && bytes + row.image.length > GROUP_BYTES)) {
+      writeGroup(parquet, { rows: group, columns });
+      yield* take();
+      [group, bytes] = [[], 0];
+    }
+    group.push(row);
+    bytes += row.image.length;
+  }
+  writeGroup(parquet, { rows: group, columns });
+  parquet.finish();
+  yield* take();
+}
+
+/** A file that is being written, and the bytes of it that are ready. */
+function startFile(schema: Schema, features: object) {
   const ready: Uint8Array<ArrayBuffer>[] = [];
   const writer = new ByteWriter();
   const flush = () => {
@@ -111,25 +130,61 @@ export async function* encodeImageTable(
   };
   const parquet = new ParquetWriter({
     writer: Object.assign(writer, { flush }),
-    schema: schemaOf(columns),
-    kvMetadata: [{ key: "huggingface", value: JSON.stringify({ info: { features: featuresOf(columns) } }) }],
+    schema,
+    kvMetadata: [{ key: "huggingface", value: JSON.stringify({ info: { features } }) }],
     createdBy: "distilvit captioner",
   });
-  let group: ImageTableRow[] = [];
-  let bytes = 0;
-  for await (const row of rows) {
-    if (group.length === GROUP_ROWS || (group.length > 0 && bytes + row.image.length > GROUP_BYTES)) {
-      writeGroup(parquet, { rows: group, columns });
-      yield* ready.splice(0);
-      [group, bytes] = [[], 0];
-    }
-    group.push(row);
-    bytes += row.image.length;
+  const take = (): Uint8Array<ArrayBuffer>[] => {
+    flush();
+    return ready.splice(0);
+  };
+  return { parquet, take };
+}
+
+/** A column of plain values; cells may be `null`. */
+export interface PlainColumn {
+  readonly name: string;
+  readonly type: "STRING" | "INT32" | "DOUBLE";
+}
+
+const DTYPES = { STRING: "string", INT32: "int32", DOUBLE: "float64" } as const;
+
+/** Encodes a table of plain values, a row group at a time. */
+export class PlainTableEncoder {
+  readonly #columns: readonly PlainColumn[];
+  readonly #file: ReturnType<typeof startFile>;
+
+  /** Begins a file with these columns. */
+  constructor(columns: readonly PlainColumn[]) {
+    this.#columns = columns;
+    const schema: Schema = [
+      { name: "schema", num_children: columns.length },
+      ...columns.map(({ name, type }) => ({
+        name,
+        repetition_type: "OPTIONAL" as const,
+        ...(type === "STRING"
+          ? { type: "BYTE_ARRAY" as const, converted_type: "UTF8" as const }
+          : { type: type as "INT32" | "DOUBLE" }),
+      })),
+    ];
+    const features = columns.map(({ name, type }) => [name, { dtype: DTYPES[type], _type: "Value" }]);
+    this.#file = startFile(schema, Object.fromEntries(features));
   }
-  writeGroup(parquet, { rows: group, columns });
-  parquet.finish();
-  flush();
-  yield* ready;
+
+  /** Adds a row group, and gives the bytes that are ready. @param rows Cells in the order of the columns */
+  write(rows: readonly (readonly (string | number | null)[])[]): Uint8Array<ArrayBuffer>[] {
+    this.#file.parquet.write({
+      rowGroupSize: Math.max(1, rows.length),
+      columnData: this.#columns.map(({ name }, c) => ({ name, data: rows.map((row) => row[c]!) })),
+    });
+    return this.#file.take();
+  }
+
+  /** Ends the file, and gives its last bytes. */
+  finish(): Uint8Array<ArrayBuffer>[] {
+    this.#file.parquet.finish();
+    return this.#file.take();
+  }
 }
 
 function writeGroup(

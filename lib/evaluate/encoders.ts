@@ -81,11 +81,16 @@ export class TextStates {
 
   /**
    * @param gpu Where the model lies; both stay the caller's
-   * @param options The layer, 0 for the embeddings to the number of layers for the last, and texts in a batch
+   * @param options The layer, 0 for the embeddings to the number of layers for the last; texts in a batch; and the length that all are
+   * padded to, if not that of the longest of a batch
    * @throws {RangeError} If the model has no such layer
    */
-  constructor(gpu: Gpu, { config, weights }: TextModel, options: { layer: number; batchSize?: number }) {
-    const { layer } = options;
+  constructor(
+    gpu: Gpu,
+    { config, weights }: TextModel,
+    options: { layer: number; batchSize?: number; length?: number },
+  ) {
+    const { layer, length } = options;
     if (!(Number.isInteger(layer) && layer >= 0 && layer <= config.layers)) {
       throw new RangeError(`Cannot give the states of layer ${layer}: the model has 0 to ${config.layers}`);
     }
@@ -93,6 +98,7 @@ export class TextStates {
     this.#plans = new TextPlans(gpu, {
       config,
       batchSize: options.batchSize ?? 16,
+      ...(length !== undefined && { length }),
       record: (r, inputs) => textHiddenStates(r, weights, inputs, { config, layers: layer }).at(-1)!,
     });
   }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { formatCsvRow } from "../format/csv.ts";
 import { METRIC_TITLES } from "../text/metrics/titles.ts";
 import { escapeHtml, formatPage, isPicture } from "../format/html.ts";
 import type { Interval, PairedDifference } from "../text/metrics/bootstrap.ts";
@@ -69,12 +70,7 @@ export function formatScoreCsv(rows: readonly ScoredRow[]): string {
     ...others.map((name) => String(extra?.[name] ?? "")),
   ]);
   return [["id", "candidate", "references", ...METRIC_NAMES, ...others], ...lines]
-    .map((cells) => `${cells.map(formatCell).join(",")}\r\n`).join("");
-}
-
-function formatCell(text: string): string {
-  const safe = /^[=+\-@\t\r]/.test(text) && !Number.isFinite(Number(text)) ? `'${text}` : text;
-  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+    .map((cells) => formatCsvRow(cells)).join("");
 }
 
 /** What {@linkcode formatEvaluationPage} shows. */

@@ -80,18 +80,23 @@ export function* parseCsv(text: string, options: ParseCsvOptions = {}): Generato
 }
 
 /**
- * One record with its line end. Cells that a spreadsheet would take for a formula get a `'` before them; numbers do not.
+ * One record with its line end. Cells that a spreadsheet would take for a formula get a `'` before them, unless they are to be kept; numbers
+ * do not.
  *
  * Source: OWASP, "CSV Injection"
  */
-export function formatCsvRow(cells: readonly string[]): string {
-  return `${cells.map(formatCell).join(",")}\r\n`;
+export function formatCsvRow(
+  cells: readonly string[],
+  { formulas = "disarmed" }: { formulas?: "disarmed" | "kept" } = {},
+): string {
+  const safe = formulas === "kept" ? cells : cells.map(disarm);
+  const quoted = safe.map((text) => /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  return `${quoted.join(",")}\r\n`;
 }
 
-function formatCell(text: string): string {
+function disarm(text: string): string {
   const isFormula = /^[=+\-@\t\r]/.test(text) && (text.trim() === "" || !Number.isFinite(Number(text)));
-  const safe = isFormula ? `'${text}` : text;
-  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  return isFormula ? `'${text}` : text;
 }
 
 /** Position of the quote that closes the one at `open`; doubled quotes stand for one inside. */

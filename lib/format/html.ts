@@ -1,5 +1,5 @@
 /**
- * Pages that open offline, on a phone and on paper, light and dark, and need no script.
+ * Pages that open offline, on a phone and on paper, light and dark, and are of use without a script.
  *
  * @module
  */
@@ -35,14 +35,22 @@ figcaption i{display:inline-block;width:.9em;height:.25em;margin-right:.4em;vert
 .samples article{background:var(--card);border-radius:.5rem;padding:.75rem;break-inside:avoid}.samples img{width:100%;height:auto;border-radius:.3rem}
 dl{margin:.5rem 0 0}dt{color:var(--soft);font-size:.8rem}dd{margin:0 0 .3rem}`;
 
+/** What a page has beside its body. */
+export interface PageExtras {
+  /** Styles after the house's. */
+  readonly style?: string;
+  /** What follows the body, such as a script that makes the page handier; it must be of use without. */
+  readonly end?: string;
+}
+
 /** A page in the house style. The title is escaped; the body must be. Nothing is fetched. */
-export function formatPage(title: string, body: string): string {
+export function formatPage(title: string, body: string, { style = "", end = "" }: PageExtras = {}): string {
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<title>${escapeHtml(title)}</title><style>${STYLE}</style></head><body>
-<h1>${escapeHtml(title)}</h1>
-${body}
-</body></html>
+<title>${escapeHtml(title)}</title><style>${STYLE}${style}</style></head><body>
+<main><h1>${escapeHtml(title)}</h1>
+${body}</main>
+${end}</body></html>
 `;
 }
 

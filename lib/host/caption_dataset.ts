@@ -22,7 +22,7 @@ import {
   parseOnnxFolder,
 } from "../models/onnx_layouts.ts";
 import { openDataset } from "./datasets.ts";
-import { filesBelow, removeIfThere, stat, writeFileAtomically } from "./files.ts";
+import { filesBelow, removeIfThere, stat, writeAll, writeFileAtomically } from "./files.ts";
 import { openModelFolder, resolveModelFolder } from "./model_folders.ts";
 import { startProgress } from "./progress.ts";
 import { loadCaptioner, type RuntimeChoice } from "./runtimes.ts";
@@ -264,10 +264,6 @@ async function readKept(path: string): Promise<Map<string, PredictionRow>> {
 
 function formatRow({ id, image, candidate, references, timeMs }: PredictionRow): string {
   return `${JSON.stringify({ id, image, candidate, references, time_ms: timeMs })}\n`;
-}
-
-async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
-  for (let written = 0; written < bytes.length;) written += await file.write(bytes.subarray(written));
 }
 
 interface FailedRow {

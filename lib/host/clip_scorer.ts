@@ -24,6 +24,8 @@ export interface ClipScorerOptions {
   model: string;
   /** Images or texts in a batch. @default {16} */
   batchSize?: number;
+  /** Written before every text. @default {"A photo depicts " for CLIP, as in CLIPScore, nothing for SigLIP} */
+  prompt?: string;
 }
 
 interface ScorerParts {
@@ -31,6 +33,7 @@ interface ScorerParts {
   embedder: TwoTowerEmbedder;
   tokenizer: CaptionTokenizer;
   processor: ProcessorConfig;
+  prompt: string;
 }
 
 /** The model on the GPU, with all that texts and images need to become its embeddings. */
@@ -58,6 +61,7 @@ export class ClipScorer {
       embedder: new TwoTowerEmbedder(gpu, model, options),
       tokenizer,
       processor: parseProcessorConfig(JSON.parse(processor.text)),
+      prompt: options.prompt ?? (model.config.family === "clip" ? CLIP_PREFIX : ""),
     });
   }
 
@@ -84,10 +88,9 @@ export class ClipScorer {
 
   /** Embeddings [E] of captions, worded as the model's family was trained. */
   async embedTexts(texts: readonly string[]): Promise<Float32Array[]> {
-    const { model: { config }, tokenizer, embedder } = this.#parts;
-    const prefix = config.family === "clip" ? CLIP_PREFIX : "";
+    const { model: { config }, tokenizer, embedder, prompt } = this.#parts;
     return await embedder.embedTexts(
-      texts.map((text) => tokensOf(`${prefix}${text}`, tokenizer, config.text)),
+      texts.map((text) => tokensOf(`${prompt}${text}`, tokenizer, config.text)),
     );
   }
 

@@ -6,7 +6,7 @@
 
 import { UserError } from "../base/errors.ts";
 import { ALL_DATASETS, EMBEDDED_DATASET, NAMED_DATASETS } from "../datasets/registry.ts";
-import { type Command, InvalidArgumentError, Option, parseInteger } from "./arguments.ts";
+import { type Command, InvalidArgumentError, Option, parseInteger, parseNumber } from "./arguments.ts";
 import type { SampleSizes } from "./train_data.ts";
 
 /** Names of data sets, as help texts list them. */
@@ -39,6 +39,12 @@ export interface DatasetFlags {
   interleave?: true;
   /** CSV of how often rows are wanted. @default {once an epoch each} */
   weights?: string;
+  /** Rows of the train split with a lower score are left out. @default {none is} */
+  minScore?: number;
+  /** CSV or parquet file of scores. @default {a column of the data sets} */
+  scores?: string;
+  /** Column of scores. @default {"clip_score"} */
+  scoreColumn?: string;
   /** Do not ask before downloading what fills a disk. */
   yes?: true;
 }
@@ -101,6 +107,12 @@ export function addDatasetOptions<Options extends Record<string, unknown>>(
     )
     .option("--interleave", "data sets take turns, each spread evenly over the epoch")
     .option("--yes", "do not ask before downloading what fills a disk")
+    .option("--min-score <value>", "leave rows of the train split with a lower score out", parseNumber())
+    .option(
+      "--scores <file>",
+      "file of scores, as the quality report's scores.parquet (default: a column of the data sets)",
+    )
+    .option("--score-column <name>", "column of scores (default: clip_score)")
     .option(
       "--weights <file>",
       "CSV of how often rows are wanted, as the quality report's reweighting_probs.csv",
@@ -109,7 +121,20 @@ export function addDatasetOptions<Options extends Record<string, unknown>>(
 
 /** @throws {UserError} If flags contradict each other */
 export function checkDatasetFlags(flags: DatasetFlags): void {
-  const { streaming, shuffleBuffer, captions } = flags;
+  const { streaming, shuffleBuffer, captions, minScore, scores, scoreColumn } = flags;
+  if (streaming && minScore !== undefined && scores === undefined) {
+    throw new UserError(
+      "Cannot use --min-score with a column of the data set when streaming: scores are not known before they are read; " +
+        "name a file with --scores",
+    );
+  }
+  if (minScore === undefined && (scores !== undefined || scoreColumn !== undefined)) {
+    throw new UserError(
+      `Cannot use ${
+        scores === undefined ? "--score-column" : "--scores"
+      } without --min-score: say how much a row needs`,
+    );
+  }
   if (streaming && captions === "all") {
     throw new UserError(
       "Cannot train on --captions all when streaming: how many captions there are is not known before they are read; " +

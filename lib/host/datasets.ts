@@ -8,7 +8,7 @@ import { describeError, describeNames, suggest, UserError } from "../base/errors
 import type { BadRows } from "../datasets/bad_rows.ts";
 import { type CaptionSet, MAX_IMAGE_BYTES, openCaptionSet, type ReadRow } from "../datasets/caption_set.ts";
 import { type DataFiles, fileSourceOf } from "../datasets/data_files.ts";
-import type { CaptionSetRules } from "../datasets/group_rows.ts";
+import { type CaptionSetRules, chooseRows } from "../datasets/group_rows.ts";
 import type { FileSource } from "../datasets/file_source.ts";
 import { parseHubReference } from "../datasets/hub/names.ts";
 import { findMetadata, loadImageFolder } from "../datasets/image_folder.ts";
@@ -44,6 +44,10 @@ export interface OpenDatasetOptions {
   badRows: BadRows;
   /** Read from afar by range, and never the whole. @default {false} */
   streaming?: boolean;
+  /** Whether tables without a column of images are refused. @default {true} */
+  requireImages?: boolean;
+  /** Columns that rows of tables are given with; image folders give all. @default {none} */
+  columns?: readonly string[];
   /** Ends downloads. */
   signal?: AbortSignal;
   /** Shows no progress of downloads. @default {false} */
@@ -81,17 +85,26 @@ export interface RowGroup {
 /** Rows of an image folder that are read at once. */
 const FOLDER_ROWS = 64;
 
-/** All rows of a data set, group by group: split after split, each in the order of the data set. */
-export async function groupsOf({ name, set, load }: OpenedDataset): Promise<RowGroup[]> {
+/**
+ * All rows of a data set, group by group: split after split, each in the order of the data set.
+ *
+ * @param keep Of a row by its split and number, and of image folders by its columns: whether it is wanted. @default all are
+ */
+export async function groupsOf(
+  { name, set, load }: OpenedDataset,
+  keep: (split: Split, row: Pick<ImageRow, "number"> & Partial<ImageRow>) => boolean = () => true,
+): Promise<RowGroup[]> {
   const groups: RowGroup[] = [];
   for (const split of SPLITS) {
-    for (const rows of set?.splits[split] ?? []) {
+    for (const all of set?.splits[split] ?? []) {
+      const rows = chooseRows([all], (index) => keep(split, { number: all.numbers[index]! }))[0];
+      if (rows === undefined) continue;
       const { numbers } = rows;
       const read = () => set!.readGroup(rows);
       groups.push({ split, source: name, count: rows.rows.length, numbers, read });
     }
     if (set !== undefined) continue;
-    const all = await load(split);
+    const all = (await load(split)).filter((row) => keep(split, row));
     for (let at = 0; at < all.length; at += FOLDER_ROWS) {
       const some = all.slice(at, at + FOLDER_ROWS);
       const numbers = some.map(({ number }) => number);
@@ -230,11 +243,13 @@ async function openTables(
   files: DataFiles,
   options: OpenDatasetOptions & { rules: CaptionSetRules },
 ): Promise<OpenedDataset> {
-  const { rules, sample, seed, badRows, signal } = options;
+  const { rules, sample, seed, badRows, signal, requireImages = true, columns = [] } = options;
   const set = await openCaptionSet(files, {
     rules,
     seed,
     badRows,
+    requireImages,
+    columns,
     fetchImage: (url) => fetchImage(url, { maxBytes: MAX_IMAGE_BYTES, ...(signal && { signal }) }),
     ...(sample !== undefined && { sample }),
   });

@@ -209,13 +209,16 @@ export async function filesBelow(root: string, below = ""): Promise<{ path: stri
 async function writeAndFlush(path: string, content: FileContent, options: AtomicOptions): Promise<void> {
   const file = await (options.create ?? createFile)(path);
   try {
-    for await (const chunk of chunksOf(content)) {
-      for (let written = 0; written < chunk.length;) written += await file.write(chunk.subarray(written));
-    }
+    for await (const chunk of chunksOf(content)) await writeAll(file, chunk);
     await file.sync();
   } finally {
     file.close();
   }
+}
+
+/** Writes all bytes, however many the system takes at a time. */
+export async function writeAll(file: Pick<WritableFile, "write">, bytes: Uint8Array): Promise<void> {
+  for (let written = 0; written < bytes.length;) written += await file.write(bytes.subarray(written));
 }
 
 function createFile(path: string): Promise<Deno.FsFile> {

@@ -4,13 +4,14 @@
  * @module
  */
 
+import type { ImageFacts } from "../quality/image_facts.ts";
 import type { ProcessorConfig } from "../image/processor.ts";
 import type { ImageAnswer, ImageRequest } from "./image_worker.ts";
 
 /** Options of {@linkcode ImageWorkers}. */
 export interface ImageWorkersOptions {
-  /** How pictures become pixel values. */
-  readonly config: ProcessorConfig;
+  /** How pictures become pixel values. @default {they do not, and are only inspected} */
+  readonly config?: ProcessorConfig | undefined;
   /** Number of workers. @default the processor's cores less one, at least 1 and at most 8 */
   readonly workerCount?: number;
   /** Images that {@linkcode ImageWorkers.map} works on ahead of its consumer. @default four a worker */
@@ -25,6 +26,16 @@ export interface PreparedImage {
   readonly sha256: string;
 }
 
+/** An image that was looked at. */
+export interface InspectedImage {
+  /** What its pixels tell. */
+  readonly facts: ImageFacts;
+  /** `[3, height, width]`; absent in a pool without a configuration. */
+  readonly pixelValues?: Float32Array<ArrayBuffer> | undefined;
+  /** Of the image file's bytes, hexadecimal. */
+  readonly sha256: string;
+}
+
 /** What became of one image: prepared, or why not. Others go on. */
 export type ImageOutcome =
   | { readonly index: number; readonly image: PreparedImage; readonly error?: undefined }
@@ -33,14 +44,16 @@ export type ImageOutcome =
 /** Path of an image file, or its bytes. Bytes are copied to the worker. */
 export type ImageInput = string | Uint8Array;
 
+type GoodAnswer = Extract<ImageAnswer, { error?: undefined }>;
+
 interface PoolMember {
   readonly worker: Worker;
-  readonly waiting: Map<number, PromiseWithResolvers<PreparedImage>>;
+  readonly waiting: Map<number, PromiseWithResolvers<GoodAnswer>>;
 }
 
 /** Decodes and preprocesses images in parallel. Close it when done. */
 export class ImageWorkers {
-  readonly #config: ProcessorConfig;
+  readonly #config: ProcessorConfig | undefined;
   readonly #ahead: number;
   readonly #members: PoolMember[];
   #nextId = 0;
@@ -66,17 +79,33 @@ export class ImageWorkers {
    * @param config How the picture becomes pixel values. @default {the pool's}
    * @throws {Error} If it cannot be read, decoded or resized, or the pool is closed
    */
-  prepare(input: ImageInput, config: ProcessorConfig = this.#config): Promise<PreparedImage> {
+  async prepare(input: ImageInput, config = this.#config): Promise<PreparedImage> {
+    if (config === undefined) throw new RangeError("Cannot prepare images: the pool has no configuration");
+    const { pixelValues, sha256 } = await this.#ask(input, { config, inspect: false });
+    return { pixelValues: pixelValues!, sha256 };
+  }
+
+  /**
+   * Looks at one image, and prepares it where the pool knows how.
+   *
+   * @throws {Error} If it cannot be read, decoded or resized, or the pool is closed
+   */
+  async inspect(input: ImageInput): Promise<InspectedImage> {
+    const { facts, pixelValues, sha256 } = await this.#ask(input, { config: this.#config, inspect: true });
+    return { facts: facts!, pixelValues, sha256 };
+  }
+
+  #ask(input: ImageInput, wanted: Pick<ImageRequest, "config" | "inspect">): Promise<GoodAnswer> {
     if (this.#closed) return Promise.reject(this.#closed);
     const member = this.#members.reduce((least, other) =>
       other.waiting.size < least.waiting.size ? other : least
     );
     const id = this.#nextId++;
-    const pending = Promise.withResolvers<PreparedImage>();
+    const pending = Promise.withResolvers<GoodAnswer>();
     member.waiting.set(id, pending);
     // A copy of the bytes is handed over: posting a view would copy the whole buffer behind it.
     const handed = typeof input === "string" ? input : input.slice();
-    const request: ImageRequest = { id, input: handed, config };
+    const request: ImageRequest = { id, input: handed, ...wanted };
     member.worker.postMessage(request, typeof handed === "string" ? [] : [handed.buffer as ArrayBuffer]);
     return pending.promise;
   }
@@ -129,8 +158,8 @@ export class ImageWorkers {
     worker.onmessage = ({ data }: MessageEvent<ImageAnswer>) => {
       const pending = member.waiting.get(data.id);
       member.waiting.delete(data.id);
-      if ("error" in data) pending?.reject(new Error(data.error));
-      else pending?.resolve({ pixelValues: data.pixelValues, sha256: data.sha256 });
+      if (data.error !== undefined) pending?.reject(new Error(data.error));
+      else pending?.resolve(data);
     };
     worker.onerror = (event) => {
       event.preventDefault();

@@ -136,7 +136,7 @@ class Merge {
       const chosen = sampleOf(sample, name);
       sources.push(await openDataset(name, { ...this.#options, sample: chosen, badRows: this.#badRows }));
     }
-    const groups = (await Promise.all(sources.map(groupsOf))).flat();
+    const groups = (await Promise.all(sources.map((source) => groupsOf(source)))).flat();
     const totals: Record<Split, number> = { train: 0, validation: 0, test: 0 };
     const placed = groups.map((group): Group => {
       const first = totals[group.split];

@@ -6,18 +6,16 @@
 
 import { UserError } from "../base/errors.ts";
 import type { ImageRow } from "../datasets/rows.ts";
-import { TextStates } from "../evaluate/encoders.ts";
 import type { PredictionRow } from "../evaluate/predictions.ts";
 import { bertScore, clipScore, cosine, refClipScore, siglipScore } from "../evaluate/similarity.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { preprocess } from "../image/processor.ts";
-import { loadTextModel } from "../models/load.ts";
-import { ClipScorer, openTokenizer, tokensOf } from "./clip_scorer.ts";
+import { ClipScorer } from "./clip_scorer.ts";
 import { decodeImage } from "./decode.ts";
 import { readBounded } from "./file_source.ts";
 import { MAX_IMAGE_BYTES } from "./image_worker.ts";
-import { openModelFolder } from "./model_folders.ts";
 import { startProgress } from "./progress.ts";
+import { openTextScorer } from "./text_scorer.ts";
 
 /** Scores of each row by name. */
 export type ModelScores = readonly Readonly<Record<string, number>>[];
@@ -89,32 +87,25 @@ export async function scoreWithBert(
   rows: readonly PredictionRow[],
   options: ModelScoreOptions & { layer: number },
 ): Promise<ModelScores> {
-  const folder = await openModelFolder(options.model);
-  const tokenizer = await openTokenizer(folder);
-  const model = await loadTextModel(gpu, folder);
-  const encoder = new TextStates(gpu, model, options);
+  using model = await openTextScorer(gpu, options);
   const scores: Record<string, number>[] = [];
   const batchSize = options.batchSize ?? 16;
   using progress = startProgress({ label: "BERTScore", total: rows.length, quiet: options.quiet ?? false });
-  try {
-    for (let start = 0; start < rows.length; start += batchSize) {
-      const some = rows.slice(start, start + batchSize);
-      const texts = some.flatMap(({ candidate, references }) => [candidate, ...references]);
-      const states = await encoder.states(texts.map((text) => tokensOf(text, tokenizer, model.config)));
-      for (const { references } of some) {
-        const [candidate, ...others] = states.splice(0, 1 + references.length);
-        const all = others.map((other) => bertScore(candidate!, other));
-        scores.push({
-          bert_precision: Math.max(...all.map(({ precision }) => precision)),
-          bert_recall: Math.max(...all.map(({ recall }) => recall)),
-          bert_f1: Math.max(...all.map(({ f1 }) => f1)),
-        });
-      }
-      progress.update(start + some.length);
+  for (let start = 0; start < rows.length; start += batchSize) {
+    const some = rows.slice(start, start + batchSize);
+    const states = await model.states(
+      some.flatMap(({ candidate, references }) => [candidate, ...references]),
+    );
+    for (const { references } of some) {
+      const [candidate, ...others] = states.splice(0, 1 + references.length);
+      const all = others.map((other) => bertScore(candidate!, other));
+      scores.push({
+        bert_precision: Math.max(...all.map(({ precision }) => precision)),
+        bert_recall: Math.max(...all.map(({ recall }) => recall)),
+        bert_f1: Math.max(...all.map(({ f1 }) => f1)),
+      });
     }
-  } finally {
-    encoder.destroy();
-    model.weights.destroy();
+    progress.update(start + some.length);
   }
   return scores;
 }

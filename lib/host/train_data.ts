@@ -15,6 +15,7 @@ import type { BatchInputs, OrderOptions, ValidationRows } from "../train/rows.ts
 import { resolveCacheDir } from "./cache.ts";
 import { openDataset } from "./datasets.ts";
 import { HashIndex } from "./hash_index.ts";
+import type { RowFilter } from "./row_filter.ts";
 import type { RowWeights } from "./row_weights.ts";
 import type { TrainStream } from "./train_stream.ts";
 
@@ -66,6 +67,8 @@ export interface LoadTrainDataOptions {
   sample?: SampleSizes;
   /** What becomes of several captions: one is drawn every epoch, or each is a row to train on. @default "one" */
   captions?: "one" | "all";
+  /** Which rows of the train split are trained on. @default all */
+  filter?: RowFilter | undefined;
   /** Share of rows that may be bad. */
   maxBadRows: number;
   /** Of splits that no folder names. */
@@ -94,7 +97,7 @@ export function sampleOf(sample: SampleSizes | undefined, name: string): number 
  * @throws {UserError} If a data set is unusable, or more rows are bad than allowed
  */
 export async function loadTrainData(options: LoadTrainDataOptions): Promise<TrainData> {
-  const { signal, captions = "one" } = options;
+  const { signal, captions = "one", filter } = options;
   const badRows = new BadRows({ maxFraction: options.maxBadRows });
   const found: { split: Split; dataset: string; row: ImageRow; index: HashIndex }[] = [];
   const indexes: HashIndex[] = [];
@@ -102,14 +105,23 @@ export async function loadTrainData(options: LoadTrainDataOptions): Promise<Trai
   const names = expandDatasetNames(options.datasets);
   checkSampleNames(options.sample, names);
   for (const name of names) {
-    const dataset = await openDataset(name, { ...options, sample: sampleOf(options.sample, name), badRows });
+    const dataset = await openDataset(name, {
+      ...options,
+      sample: sampleOf(options.sample, name),
+      badRows,
+      columns: filter?.column === undefined ? [] : [filter.column],
+    });
     total += dataset.total;
     const index = new HashIndex(`${resolveCacheDir(options.cacheDir)}/hashes`, dataset.files);
     indexes.push(index);
     for (const split of SPLITS) {
-      for (const row of await dataset.load(split)) found.push({ split, dataset: name, row, index });
+      for (const row of await dataset.load(split)) {
+        if (split === "train" && filter?.keep({ ...row, dataset: name }) === false) continue;
+        found.push({ split, dataset: name, row, index });
+      }
     }
   }
+  filter?.check();
   const rows: Record<Split, DataRow[]> = { train: [], validation: [], test: [] };
   const lines: string[] = [];
   const ahead: Promise<string>[] = [];

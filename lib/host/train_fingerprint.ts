@@ -27,6 +27,7 @@ const PLACES: readonly (keyof TrainRunOptions)[] = [
   "modelId",
   "hubPrivateRepo",
   "clipModel",
+  "scores",
 ];
 
 /** Options that count for nothing without rewards. */

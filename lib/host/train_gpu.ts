@@ -22,6 +22,6 @@ export async function openTrainGpu(device: typeof DEVICES[number]): Promise<Gpu>
   }`;
   gpu.destroy();
   throw new UserError(
-    `Cannot train with --device ${device}: the adapter that answered is ${found}; use --device auto`,
+    `Cannot use --device ${device}: the adapter that answered is ${found}; use --device auto`,
   );
 }

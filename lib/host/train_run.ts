@@ -13,6 +13,7 @@ import type { TrainingCheckpoint, TrainSettings } from "../train/trainer_types.t
 import { openFileFolder } from "./files.ts";
 import { type ProgressOptions, startProgress } from "./progress.ts";
 import { chooseRunFolder, RunFolder } from "./run_folder.ts";
+import { describeFilter, openRowFilter } from "./row_filter.ts";
 import { readRowWeights, type RowWeights } from "./row_weights.ts";
 import { formatBytes } from "./terminal.ts";
 import {
@@ -70,6 +71,7 @@ export async function runTraining(
       }),
     { unit: "bytes", afterMs: 1000 },
   );
+  const filter = await openRowFilter(options, expandDatasetNames(options.dataset));
   const data = await withProgress(
     context,
     "read data",
@@ -77,6 +79,7 @@ export async function runTraining(
       (options.streaming ? openTrainStream : loadTrainData)({
         ...options,
         datasets: options.dataset,
+        filter,
         onProgress,
         signal,
         ...(context.quiet !== undefined && { quiet: context.quiet }),
@@ -85,6 +88,7 @@ export async function runTraining(
   if (countSplits(data).train === 0) {
     throw new UserError("Cannot train on an empty data set: its train split has no rows");
   }
+  if (filter !== undefined) say(`--min-score ${options.minScore}: ${describeFilter(filter)}`);
   const weights = options.weights === undefined
     ? undefined
     : await readRowWeights(options.weights, expandDatasetNames(options.dataset));
@@ -93,6 +97,7 @@ export async function runTraining(
   const fingerprint = await fingerprintOf(options, models, [
     data.hash,
     ...(weights ? [weights.hash] : []),
+    ...(filter ? [JSON.stringify(filter.identity)] : []),
     ...(clipModel === undefined ? [] : [await hashClipModel(clipModel, { signal })]),
   ]);
   const name = `${baseName(models.settings.encoder.reference)}-${

@@ -57,7 +57,10 @@ export async function openTrainStream(options: LoadTrainDataOptions): Promise<Tr
     const sample = sampleOf(options.sample, name);
     const dataset = await openDataset(name, { ...options, sample, badRows, streaming: true });
     total += dataset.total;
-    const groups = (await groupsOf(dataset)).filter(({ split }) => split === "train");
+    const groups = (await groupsOf(
+      dataset,
+      (split, row) => split === "train" && (options.filter?.keep({ ...row, dataset: name }) ?? true),
+    )).filter(({ split }) => split === "train");
     sets.push(groups);
     for (const split of ["validation", "test"] as const) {
       const limit = Math.ceil(MAX_HELD_OUT[split] / names.length);
@@ -77,6 +80,7 @@ export async function openTrainStream(options: LoadTrainDataOptions): Promise<Tr
     const shards = SPLITS.flatMap((split) => dataset.set?.splits[split] ?? []).map(({ shard }) => shard.name);
     for (const path of new Set(shards)) hashes.push([path, await contentHash(dataset.files!, path)]);
   }
+  options.filter?.check();
   const rowCount = sets.flat().reduce((sum, { count }) => sum + count, 0);
   const hash = await sha256Hex(new TextEncoder().encode(JSON.stringify(hashes)));
   return { rows, badRows, total, hash, stream: { rowCount, sets } };

@@ -6,7 +6,7 @@
 
 import { METRIC_TITLES } from "../text/metrics/titles.ts";
 import { escapeHtml, formatPage, isPicture } from "../format/html.ts";
-import { lineChart } from "./chart.ts";
+import { lineChart } from "../format/chart.ts";
 import type { LogEntry } from "./trainer_state.ts";
 
 /** An image with what it should say and what the captioner says. */

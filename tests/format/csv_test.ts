@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { parseCsv, type ParseCsvOptions } from "../../lib/format/csv.ts";
+import { formatCsvRow, parseCsv, type ParseCsvOptions } from "../../lib/format/csv.ts";
 
 function parse(text: string, options?: ParseCsvOptions): (readonly string[])[] {
   return [...parseCsv(text, options)].map(({ fields }) => fields);
@@ -34,4 +34,12 @@ Deno.test("endless records and fields are refused", () => {
   assert.throws(() => parse("a,b,c", { maxFields: 2 }), RangeError);
   assert.throws(() => parse("abcd", { maxFieldLength: 3 }), RangeError);
   assert.throws(() => parse("a", { delimiter: "" }), RangeError);
+});
+
+Deno.test("a record is written so that it is read back, and formulas are disarmed", () => {
+  const cells = ["a", "x, y", 'say "hi"', "two\nlines", "", "-1.5", "+3e4"];
+  assert.deepEqual(parse(formatCsvRow(cells)), [cells]);
+  const formulas = ["=1+1", "+cmd", "-x", "@SUM(A1)", "\tx", "\r"];
+  assert.deepEqual(parse(formatCsvRow(formulas)), [formulas.map((text) => `'${text}`)]);
+  assert.deepEqual(parse(formatCsvRow(formulas, { formulas: "kept" })), [formulas]);
 });

@@ -1,6 +1,6 @@
 import { ok, strictEqual } from "node:assert/strict";
 import { escapeHtml } from "../../lib/format/html.ts";
-import { lineChart } from "../../lib/train/chart.ts";
+import { lineChart } from "../../lib/format/chart.ts";
 import { formatModelCard } from "../../lib/train/model_card.ts";
 import { formatReport, type ReportData } from "../../lib/train/report.ts";
 
