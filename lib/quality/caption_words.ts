@@ -85,6 +85,11 @@ export function splitWords(caption: string, isWhole: (word: string) => boolean):
       } else break;
     }
     const word = lower.slice(start, at);
+    // Some data sets set the end of a possessive apart: "the boy 's kite".
+    if (word === "s" && lower.charCodeAt(start - 1) === APOSTROPHE && words.length > 0) {
+      gaps[gaps.length - 1] = Gap.Owns;
+      continue;
+    }
     if (!joined || isWhole(word)) add(word, start);
     else {
       let offset = start;

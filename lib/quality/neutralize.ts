@@ -109,7 +109,7 @@ class Editor {
     if (AFTER_WITH.has(text)) return this.#deleteAfterWith(from, to);
     if (TITLES.has(text)) {
       this.#pieces[from]!.separator = " ";
-      return this.#delete(from, to);
+      return this.#delete(from, words[to] === "and" && TITLES.has(words[to + 1] ?? "") ? to + 1 : to);
     }
     const noun = this.#nounFor(term, text, termFollows);
     if (noun !== undefined) return this.#put(from, to, noun);
@@ -131,7 +131,7 @@ class Editor {
       return pair;
     }
     const known = NOUNS.get(text);
-    const isAdjective = leadsToPerson(this.#tokens, to, false);
+    const isAdjective = leadsToPerson(this.#tokens, to);
     if (known !== undefined && !(isAdjective && (use !== "always" || MODIFIERS.has(text)))) return known;
     if (use === "always" && /[^s]s$/.test(text)) return isAdjective ? undefined : "people";
     if (isAdjective || isSaidOfPerson(this.#tokens, from, to)) return undefined;
@@ -222,7 +222,7 @@ class Editor {
       while (start > 0 && words[start] !== "in") start--;
       return this.#delete(words[start] === "in" ? start : from, to);
     }
-    if (leadsToPerson(this.#tokens, to, false)) return this.#delete(from, to);
+    if (leadsToPerson(this.#tokens, to)) return this.#delete(from, to);
     if (isSaidOfPerson(this.#tokens, from, to)) return this.#deleteSaying(from, to);
     const years = /^\d+$/.test(words[from]!) ? Number(words[from]) : spelledYears(words[from]!);
     const isPlural = words[to - 1] === "olds";

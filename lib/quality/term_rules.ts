@@ -88,7 +88,8 @@ function holds(tokens: CaptionWords, at: number, entry: TermEntry): boolean {
   if (entry.withPeople && isAnimals(tokens, at)) return false;
   if (entry.use === "always" || entry.use === "accepted") return true;
   const loose = LOOSE.has(entry.category) && entry.use === "ofPeople";
-  if (leadsToPerson(tokens, after, loose)) return true;
+  const isColour = COLOURS.has(entry.words[0]!);
+  if (leadsToPerson(tokens, after, { loose, isColour })) return true;
   if (isSaidOfPerson(tokens, at, after) || isOneOfPair(tokens, at, after)) return true;
   return entry.use === "ofPeopleOrAlone" && standsAlone(tokens, at, after);
 }
@@ -135,7 +136,7 @@ export function isPersonAt(tokens: CaptionWords, at: number): boolean {
   const next = gaps[at] === Gap.None ? words[at + 1] : undefined;
   if (next === undefined) return true;
   if (ANIMALS.has(next)) return false;
-  if (GATHERINGS.has(word) && next === "of") return leadsToPerson(tokens, at + 2, false);
+  if (GATHERINGS.has(word) && next === "of") return leadsToPerson(tokens, at + 2);
   return !COMPOUNDING.has(word) || isClosing(next) || PEOPLE.has(next);
 }
 
@@ -145,16 +146,27 @@ function isClosing(word: string): boolean {
     TERMS.get(word)?.some(({ use }) => use !== "always") === true;
 }
 
+/** What a colour before it is said of: hair, beard, clothes. */
+const COLOURS = new Set(["black", "white", "brown"]);
+const COLOURED = new Set(["haired", "bearded", "dressed", "blonde", "blond"]);
+
 /**
  * Whether adjectives from a place on lead to a person: "[black] and white people" does, "[black] and white photo" does not.
  *
- * @param loose The adjective is said of things as well, so words that are things as often as people do not count
+ * @param kind Whether the adjective is said of things as well, so that words that are things as often as people do not count; whether
+ * it is a colour
  */
-export function leadsToPerson(tokens: CaptionWords, from: number, loose: boolean): boolean {
+export function leadsToPerson(
+  tokens: CaptionWords,
+  from: number,
+  { loose = false, isColour = false }: { loose?: boolean; isColour?: boolean } = {},
+): boolean {
   const { words, gaps } = tokens;
   for (let at = from; at < words.length && at < from + MAX_ADJECTIVES; at++) {
     if (gaps[at - 1] === Gap.Stop) return false;
     const word = words[at]!;
+    // "a white haired man" has white hair.
+    if (isColour && at === from && COLOURED.has(word)) return false;
     if (isPersonAt(tokens, at) && !(loose && AMBIGUOUS_PEOPLE.has(word))) return true;
     const joins = (word === "and" || word === "or") && MODIFIERS.has(words[at + 1] ?? "");
     if (!joins && !MODIFIERS.has(word)) return false;
@@ -200,11 +212,20 @@ export function endsAt(tokens: CaptionWords, after: number): boolean {
   const { words, gaps } = tokens;
   const next = words[after];
   if (next === undefined || gaps[after - 1] !== Gap.None) return true;
-  if (!CLOSERS.has(next)) return false;
+  if (!CLOSERS.has(next)) return isVerbAfterOne(tokens, after);
   const second = words[after + 1];
   const joins = (next === "and" || next === "or") && second !== undefined && MODIFIERS.has(second);
   return !joins || endsAt(tokens, after + 2);
 }
+
+/** Whether a word is a verb: "a male dives for the ball", where a plural could not follow the article. */
+function isVerbAfterOne({ words, gaps }: CaptionWords, at: number): boolean {
+  if (!/[^s]s$/.test(words[at]!) || !ONE.has(words[at - 2] ?? "")) return false;
+  const next = words[at + 1];
+  return next === undefined || gaps[at] !== Gap.None || CLOSERS.has(next) || DETERMINERS.has(next);
+}
+
+const ONE = new Set(["a", "an", "one", "this", "that", "each", "every", "another"]);
 
 /** Where an age ends that begins at a place ("a [five year old] boy", "in his [twenties]"), or `undefined`. */
 function ageAt(tokens: CaptionWords, at: number): number | undefined {
@@ -222,7 +243,7 @@ function ageAt(tokens: CaptionWords, at: number): number | undefined {
   if (unit !== "year" && unit !== "years" && unit !== "month" && unit !== "months") return undefined;
   if (old !== "old" && old !== "olds") return undefined;
   const after = at + 3;
-  if (old === "olds" || leadsToPerson(tokens, after, true)) return after;
+  if (old === "olds" || leadsToPerson(tokens, after, { loose: true })) return after;
   if (isSaidOfPerson(tokens, at, after)) return after;
   return !COPULAS.has(words[at - 1] ?? "") && endsAt(tokens, after) ? after : undefined;
 }
