@@ -100,6 +100,7 @@ function matchesAt(words: readonly string[], at: number, wanted: readonly string
 
 function isFalseFriend({ words, gaps }: CaptionWords, at: number, entry: TermEntry): boolean {
   const after = at + entry.words.length;
+  if (entry.unlessWith.some((word) => words.includes(word))) return true;
   const follows = gaps[after - 1] === Gap.None;
   if (follows && entry.notBeforeAnimals && ANIMALS.has(words[after] ?? "")) return true;
   if (
@@ -220,7 +221,7 @@ export function endsAt(tokens: CaptionWords, after: number): boolean {
 
 /** Whether a word is a verb: "a male dives for the ball", where a plural could not follow the article. */
 function isVerbAfterOne({ words, gaps }: CaptionWords, at: number): boolean {
-  if (!/[^s]s$/.test(words[at]!) || !ONE.has(words[at - 2] ?? "")) return false;
+  if (!/[^siu]s$/.test(words[at]!) || !ONE.has(words[at - 2] ?? "")) return false;
   const next = words[at + 1];
   return next === undefined || gaps[at] !== Gap.None || CLOSERS.has(next) || DETERMINERS.has(next);
 }

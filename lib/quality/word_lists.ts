@@ -8,6 +8,7 @@ import age from "../../data/words/age.json" with { type: "json" };
 import animals from "../../data/words/animals.json" with { type: "json" };
 import context from "../../data/words/context.json" with { type: "json" };
 import disability from "../../data/words/disability.json" with { type: "json" };
+import doers from "../../data/words/doers.json" with { type: "json" };
 import gender from "../../data/words/gender.json" with { type: "json" };
 import nationality from "../../data/words/nationality.json" with { type: "json" };
 import people from "../../data/words/people.json" with { type: "json" };
@@ -49,6 +50,8 @@ export interface TermEntry {
   readonly notBeforeAnimals: boolean;
   /** Words that make it a false friend when they follow: "cowboy hat". */
   readonly unlessBefore: readonly (readonly string[])[];
+  /** Words that make it a false friend wherever they stand: "queen" with "chess". */
+  readonly unlessWith: readonly string[];
   /** Words that make it a false friend when they precede: "gingerbread man". */
   readonly unlessAfter: readonly (readonly string[])[];
 }
@@ -62,6 +65,7 @@ interface WordList {
   readonly accepted?: readonly string[];
   readonly withPeople?: readonly string[];
   readonly notBeforeAnimals?: readonly string[];
+  readonly unlessWith?: Readonly<Record<string, readonly string[] | undefined>>;
   readonly unlessBefore: Readonly<Record<string, readonly string[]>>;
   readonly unlessAfter: Readonly<Record<string, readonly string[]>>;
 }
@@ -104,6 +108,7 @@ function entriesOf(list: WordList): TermEntry[] {
       use,
       withPeople: withPeople.has(entry),
       notBeforeAnimals: notBeforeAnimals.has(entry),
+      unlessWith: list.unlessWith?.[entry] ?? [],
       unlessBefore: (list.unlessBefore[entry] ?? []).map(wordsOfEntry),
       unlessAfter: (list.unlessAfter[entry] ?? []).map(wordsOfEntry),
     }))
@@ -157,6 +162,8 @@ export const MODIFIERS: ReadonlySet<string> = new Set([
   "middle-aged",
   "biracial",
   "same-sex",
+  "lgbt",
+  "lgbtq",
   "african-american",
   "dark-skinned",
   "paralyzed",
@@ -165,6 +172,7 @@ export const MODIFIERS: ReadonlySet<string> = new Set([
 /** Words for people: nouns of `people.json` and the nouns among the protected terms. */
 export const PEOPLE: ReadonlySet<string> = new Set([
   ...people.nouns,
+  ...doers.nouns.flatMap((noun) => [noun, `${noun}s`]),
   ...nounsAmong(gender),
   ...nounsAmong(age),
   ...["male", "female"],
@@ -173,7 +181,10 @@ export const PEOPLE: ReadonlySet<string> = new Set([
 ].filter((noun) => !["masculine", "feminine", "manly", "womanly", "girly", "elderly"].includes(noun)));
 
 /** Animals. */
-export const ANIMALS: ReadonlySet<string> = new Set(animals.nouns);
+export const ANIMALS: ReadonlySet<string> = new Set(
+  // "A girl pets a dog."
+  animals.nouns.filter((noun) => !context.verbs.includes(noun)),
+);
 
 /** Words for people that are as often the first part of a thing's name: "police car". */
 export const COMPOUNDING: ReadonlySet<string> = new Set(people.compounding);

@@ -1,10 +1,14 @@
 /**
- * Reads the captions of `labelled_captions.txt`, in which people marked the protected terms.
+ * Captions in which people marked the protected terms, and how many of these are found.
  *
  * @module
  */
 
-import type { ProtectedCategory } from "../../lib/quality/protected_terms.ts";
+import {
+  findProtectedTerms,
+  PROTECTED_CATEGORIES,
+  type ProtectedCategory,
+} from "../../lib/quality/protected_terms.ts";
 
 /** Categories by the letter that marks them. */
 const CATEGORY_OF: Readonly<Record<string, ProtectedCategory>> = {
@@ -35,9 +39,9 @@ export interface LabelledCaption {
   readonly heldBack: boolean;
 }
 
-/** All captions of the file, in its order. */
-export function readLabelledCaptions(): LabelledCaption[] {
-  const text = Deno.readTextFileSync(new URL("labelled_captions.txt", import.meta.url));
+/** All captions of a file, in its order: the labelled ones, or the fresh ones that nothing was tuned on. */
+export function readLabelledCaptions(file: "labelled" | "fresh" = "labelled"): LabelledCaption[] {
+  const text = Deno.readTextFileSync(new URL(`${file}_captions.txt`, import.meta.url));
   const lines = text.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
   return lines.map((line, index) => ({ ...parseLine(line), heldBack: index % 2 === 1 }));
 }
@@ -58,4 +62,33 @@ function parseLine(line: string): { caption: string; terms: LabelledTerm[] } {
     at = mark.index + whole.length;
   }
   return { caption: caption + line.slice(at), terms };
+}
+
+/** Terms that were found and marked, found in error, and missed. */
+export interface Counts {
+  hits: number;
+  errors: number;
+  misses: number;
+}
+
+/** Compares what is found with the marks: same category, same place, same text. */
+export function countHits(captions: readonly LabelledCaption[]): Record<ProtectedCategory, Counts> {
+  const counts = Object.fromEntries(
+    PROTECTED_CATEGORIES.map((category) => [category, { hits: 0, errors: 0, misses: 0 }]),
+  ) as Record<ProtectedCategory, Counts>;
+  const keyOf = ({ category, start, text }: { category: string; start: number; text: string }) =>
+    `${category}|${start}|${text}`;
+  for (const { caption, terms } of captions) {
+    const marked = new Set(terms.map(keyOf));
+    for (const match of findProtectedTerms(caption)) {
+      counts[match.category][marked.delete(keyOf(match)) ? "hits" : "errors"]++;
+    }
+    for (const { category } of terms.filter((term) => marked.has(keyOf(term)))) counts[category].misses++;
+  }
+  return counts;
+}
+
+/** Share of what is found that is marked, and share of what is marked that is found. */
+export function precisionAndRecall({ hits, errors, misses }: Counts): { precision: number; recall: number } {
+  return { precision: hits / (hits + errors), recall: hits / (hits + misses) };
 }
