@@ -20,6 +20,10 @@ export interface CurateCommandOptions {
   readonly dryRun: boolean;
   /** Print the result for machines. */
   readonly json: boolean;
+  /** Repository of the Hub to push to. */
+  readonly pushToHub?: string;
+  /** Whether a repository that has to be made is private. */
+  readonly isPrivate: boolean;
 }
 
 const SPLIT_CHOICES = ["train", "validation", "test", "all"] as const;
@@ -50,6 +54,12 @@ function addDataFlags(command: Command<[], { debug?: true }>) {
         "image-folder" as const,
       ),
     )
+    .option("--push-to-hub <org/name>", "push the result, which has to be parquet")
+    .addOption(
+      new Option("--target-dataset <org/name>", "as --push-to-hub, which the Python project calls so")
+        .hideHelp(),
+    )
+    .option("--private", "a repository that has to be made is private", false)
     .option("--rules", "rewrite by rules, without a model", false)
     .option("--max-bad-rows <share>", "share of rows that may be bad", parseNumber({ min: 0, max: 1 }), 0.05)
     .option(
@@ -136,9 +146,22 @@ export function parseCurateArguments(
     outputDir,
     format,
   };
+  const pushToHub = options.pushToHub ?? options.targetDataset;
+  if (pushToHub !== undefined && format !== "parquet") {
+    throw new UserError(
+      `Cannot push "${pushToHub}" as ${format}: the Hub shows parquet; add --format parquet`,
+    );
+  }
+  const common = {
+    data,
+    dryRun,
+    json,
+    isPrivate: options.private,
+    ...(pushToHub !== undefined && { pushToHub }),
+  };
   if (rules) {
     if (dryRun) throw new UserError("Cannot estimate --rules: they cost nothing; leave out --dry-run");
-    return { data, dryRun, json };
+    return common;
   }
   const { priceIn, priceOut, maxCost } = options;
   if ((priceIn === undefined) !== (priceOut === undefined)) {
@@ -163,7 +186,7 @@ export function parseCurateArguments(
     retry: { attempts: options.retries },
     prices: priceIn === undefined ? undefined : { input: priceIn, output: priceOut! },
   };
-  return { data, ask, dryRun, json };
+  return { ...common, ask };
 }
 
 /** What would be asked, for people. */

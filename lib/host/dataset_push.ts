@@ -1,5 +1,5 @@
 /**
- * Pushes a merged data set to the Hub, a commit for each file, so that a break costs at most one of them.
+ * Pushes a merged or curated data set to the Hub, a commit for each file, so that a break costs at most one of them.
  *
  * @module
  */
@@ -15,8 +15,8 @@ import type { HubReference } from "../datasets/hub/repo.ts";
 import { stat } from "./files.ts";
 import { startProgress } from "./progress.ts";
 
-/** What a merge leaves in its folder; the README comes last, when all it speaks of is there. */
-const OTHERS = ["merge_report.json", "README.md"];
+/** What lies beside the tables; the report is a merge's alone, and the README comes last, when all it speaks of is there. */
+const REPORT = "merge_report.json", README = "README.md";
 
 /** Options of {@linkcode pushDataset}. */
 export interface PushDatasetOptions {
@@ -40,10 +40,10 @@ export function datasetReference(id: string): HubReference {
 }
 
 /**
- * Pushes the folder of a merge. Files that the repository already has are passed over.
+ * Pushes the folder of a merge, or of a curation as parquet. Files that the repository already has are passed over.
  *
  * @returns Where it is looked at, and how many files were sent
- * @throws {UserError} If it is no folder of a merge, the repository holds files of another, or the Hub refuses
+ * @throws {UserError} If it is no such folder, the repository holds files of another, or the Hub refuses
  */
 export async function pushDataset(
   folder: string,
@@ -97,11 +97,12 @@ async function filesOf(folder: string): Promise<Map<string, number>> {
     }
   }
   const files = new Map<string, number>();
-  for (const path of [...sortPaths(paths), ...OTHERS]) {
+  for (const path of [...sortPaths(paths), REPORT, README]) {
     const info = await stat(`${folder}/${path}`);
+    if (info === undefined && path === REPORT && paths.length > 0) continue;
     if (info === undefined || paths.length === 0) {
       throw new UserError(
-        `Cannot push "${folder}": it is no folder of merge-datasets, "${path}" is not in it`,
+        `Cannot push "${folder}": it is no folder of merge-datasets or of curate --format parquet, "${path}" is not in it`,
       );
     }
     files.set(path, info.size);

@@ -36,6 +36,9 @@ Deno.test("flags that contradict each other, and unknown ones, are refused", () 
   assert.throws(() => parse(["--max-cost", "1"], env), /--max-cost needs the prices/);
   assert.throws(() => parse(["--price-in", "1"], env), /both --price-in and --price-out/);
   assert.throws(() => parse(["--rules", "--dry-run"], env), /they cost nothing/);
+  assert.throws(() => parse(["--rules", "--push-to-hub", "me/mine"]), /add --format parquet/);
+  const pushed = parse(["--rules", "--target-dataset", "me/mine", "--format", "parquet", "--private"]);
+  assert.deepEqual([pushed.pushToHub, pushed.isPrivate], ["me/mine", true]);
   assert.throws(() => parse(["--modle", "x"], env), /unknown option/);
   assert.throws(() => parse(["--batch-size", "0"], env), /--batch-size/);
   assert.throws(() => parseReviewArguments(["--port", "99999"]), /--port/);

@@ -1,4 +1,5 @@
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
+import { curateDataset } from "../../lib/host/curate.ts";
 import { connectToHub } from "../../lib/host/hub_env.ts";
 import { pushDataset } from "../../lib/host/dataset_push.ts";
 import { mergeDatasets } from "../../lib/host/merge_datasets.ts";
@@ -54,4 +55,27 @@ Deno.test("a merged data set is pushed file by file, goes on after a break, and 
     await Deno.writeTextFile(`${root}/other/data/train-00000-of-00009.parquet`, "x");
     await rejects(push("other"), { name: "UserError", message: /holds other files.*train-00000-of-00001/ });
     await rejects(push("nothing"), { name: "UserError", message: /no folder of merge-datasets/ });
+  }));
+
+Deno.test("a curated data set is pushed as it is", () =>
+  inTemporaryFolder(async (root) => {
+    await using hub = startHub({ tokens: { [TOKEN]: "ada" } });
+    const client = hubClient(hub, `${root}/cache`, { token: TOKEN });
+    const connection = connectToHub(client.environment, { needsToken: true, retry: FAST });
+    await curateDataset({
+      dataset: "sample",
+      split: "test",
+      sample: 3,
+      maxBadRows: 0,
+      seed: 42,
+      outputDir: `${root}/curated`,
+      format: "parquet",
+      quiet: true,
+    });
+    await pushDataset(`${root}/curated`, { id: "ada/curated", connection, isPrivate: false, quiet: true });
+    const repo = await client.open("datasets/ada/curated");
+    deepStrictEqual(repo.files.map(({ path }) => path).filter((path) => path !== ".gitattributes"), [
+      "README.md",
+      "data/test-00000-of-00001.parquet",
+    ]);
   }));
