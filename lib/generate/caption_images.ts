@@ -10,6 +10,14 @@ import { looksPhotographic } from "../image/photograph.ts";
 import { preprocess, type ProcessorConfig } from "../image/processor.ts";
 import { checkCaptionOptions } from "../models/caption_options.ts";
 import type { CaptionTokenizer } from "../text/tokenizer.ts";
+import {
+  blankPixelValues,
+  CaptionScorer,
+  type Confidence,
+  confidenceOf,
+  type TeacherForcing,
+} from "./confidence.ts";
+import type { Hypothesis } from "./beam_search.ts";
 import { searchCaptions } from "./search.ts";
 import type { Stepper } from "./stepper.ts";
 
@@ -29,6 +37,8 @@ export interface CaptionOptions {
   seed?: number;
   /** Images in flight together, at most 256. @default {4} */
   batchSize?: number;
+  /** Whether captions say how sure the model is of them, which takes a second look at each. @default {true} */
+  confidence?: boolean;
   /** Told after every token how the likeliest caption of each image of a batch reads so far. */
   onText?(texts: readonly string[]): void;
 }
@@ -37,8 +47,10 @@ export interface CaptionOptions {
 export interface Caption {
   /** The caption. */
   caption: string;
-  /** Sum of the tokens' log-probabilities, the end token included. */
+  /** Sum of the tokens' log-probabilities as the search saw them (a repetition penalty changes them), the end token included. */
   logProb: number;
+  /** How sure the model is; `undefined` where nobody wanted to know. */
+  confidence: Confidence | undefined;
   /** Number of generated tokens, the end token included. */
   tokens: number;
   /** Their ids. */
@@ -48,6 +60,18 @@ export interface Caption {
   /** Share of the batch's time, in milliseconds. */
   timeMs: number;
   /** True when the model was made for drawn scenes and the image looks like a photograph. */
+  outOfDomain: boolean;
+}
+
+/** How sure a model is of a text that somebody else wrote of an image. */
+export interface TextScore {
+  /** How sure. */
+  confidence: Confidence;
+  /** Number of tokens, the end token included. */
+  tokens: number;
+  /** Share of the time, in milliseconds. */
+  timeMs: number;
+  /** See {@linkcode Caption}. */
   outOfDomain: boolean;
 }
 
@@ -74,6 +98,9 @@ export interface CaptionParts {
   drawnOnly: boolean;
 }
 
+/** Longer texts are refused before they are cut into tokens. */
+const MAX_TEXT_LENGTH = 10_000;
+
 /** Beams and length of a search. */
 export function searchSize(
   { maxLength }: Pick<CaptionParts, "maxLength">,
@@ -91,6 +118,8 @@ export abstract class ImageCaptioner implements Disposable {
   readonly #batchSize: number;
   /** What runs a batch holds one. */
   readonly #turns = new Turns();
+  #scorer: CaptionScorer | undefined;
+  #blankText: { key: string; logProb: number } | undefined;
 
   /** @ignore @param batchSize images in flight together unless told */
   constructor(parts: CaptionParts, batchSize: number) {
@@ -100,6 +129,9 @@ export abstract class ImageCaptioner implements Disposable {
 
   /** @ignore Gives what runs batches of so many images. */
   protected abstract stepperFor(batchSize: number, options: CaptionOptions): Promise<Stepper>;
+
+  /** @ignore Gives what runs given captions; asked once. */
+  protected abstract openForcing(): Promise<TeacherForcing>;
 
   /** Frees the model. */
   abstract [Symbol.dispose](): void;
@@ -170,12 +202,95 @@ export abstract class ImageCaptioner implements Disposable {
     return captions;
   }
 
+  /**
+   * How sure the model is of a text, for each of some encoded images: the figures that captions come with.
+   *
+   * @throws {RangeError} for a text without visible characters, or of more tokens than the captioner was trained for
+   */
+  async scoreText(images: readonly Uint8Array[], text: string): Promise<TextScore[]> {
+    const ids = this.#encodeText(text);
+    return await this.#turns.take(async () => {
+      const scores: TextScore[] = [];
+      for (const bytes of images) {
+        const startMs = performance.now();
+        const { pixelValues, outOfDomain } = await this.prepare(bytes);
+        const blankLogProb = await this.#scoreBlankText(ids);
+        const [logProb] = await (await this.#openScorer()).score(pixelValues, [ids]);
+        scores.push({
+          confidence: confidenceOf({ logProb: logProb!, blankLogProb, tokens: ids.length }),
+          tokens: ids.length,
+          timeMs: performance.now() - startMs,
+          outOfDomain,
+        });
+      }
+      return scores;
+    });
+  }
+
+  #encodeText(text: string): number[] {
+    const { tokenizer, maxLength } = this.#parts;
+    if (text.length > MAX_TEXT_LENGTH) {
+      throw new RangeError(
+        `Cannot score a text of ${text.length} characters: expected at most ${MAX_TEXT_LENGTH}`,
+      );
+    }
+    let ids: number[];
+    try {
+      ids = tokenizer.encodeCaption(text, { maxLength: Number.MAX_SAFE_INTEGER });
+    } catch (cause) {
+      throw new RangeError("Cannot score a text without visible characters", { cause });
+    }
+    if (ids.length > maxLength) {
+      throw new RangeError(
+        `Cannot score a text of ${ids.length} tokens, its end included: the captioner was trained for ${maxLength}`,
+      );
+    }
+    return ids;
+  }
+
+  /** A text's log-probability without an image; that of the last text is remembered, as it is often asked for many images. */
+  async #scoreBlankText(ids: readonly number[]): Promise<number> {
+    const key = ids.join();
+    if (this.#blankText?.key !== key) {
+      const [logProb] = await (await this.#openScorer()).scoreBlank([ids]);
+      this.#blankText = { key, logProb: logProb! };
+    }
+    return this.#blankText.logProb;
+  }
+
+  async #openScorer(): Promise<CaptionScorer> {
+    const { processor, image } = this.#parts;
+    return this.#scorer ??= new CaptionScorer(await this.openForcing(), {
+      blank: blankPixelValues(processor, image),
+    });
+  }
+
+  /** How sure the model is of the captions it wrote. The search knows with the image, unless a penalty changed what it saw. */
+  async #confidences(
+    batch: readonly PreparedImage[],
+    found: readonly Hypothesis[],
+    { repetitionPenalty = 1 }: CaptionOptions,
+  ): Promise<Confidence[]> {
+    const scorer = await this.#openScorer();
+    const blank = await scorer.scoreBlank(found.map(({ ids }) => ids));
+    const confidences: Confidence[] = [];
+    for (const [i, { ids, logProb: searched }] of found.entries()) {
+      const [logProb] = repetitionPenalty === 1
+        ? [searched]
+        : await scorer.score(batch[i]!.pixelValues, [ids]);
+      confidences.push(
+        confidenceOf({ logProb: logProb!, blankLogProb: blank[i]!, tokens: ids.length }),
+      );
+    }
+    return confidences;
+  }
+
   async #captionBatch(
     batch: readonly PreparedImage[],
     options: CaptionOptions & { batchSize: number; startMs: number },
   ): Promise<Caption[]> {
     const { tokenizer, eosIds } = this.#parts;
-    const { onText, startMs, ...search } = options;
+    const { onText, startMs, confidence = true, ...search } = options;
     const spell = (ids: readonly number[]): string =>
       tokenizer.decode(ids, { skipSpecialTokens: true }).trim();
     const size = batch[0]!.pixelValues.length;
@@ -190,10 +305,14 @@ export abstract class ImageCaptioner implements Disposable {
       ...(onText &&
         { onStep: (captions) => onText(captions.map((ids) => spell(ids).replace(/\uFFFD+$/, ""))) }),
     });
+    const confidences = confidence
+      ? await this.#confidences(batch, found.map(([best]) => best!), options)
+      : undefined;
     const timeMs = (performance.now() - startMs) / batch.length;
     return found.map(([best, ...others], i) => ({
       caption: spell(best!.ids),
       logProb: best!.logProb,
+      confidence: confidences?.[i],
       tokens: best!.ids.length,
       ids: best!.ids,
       others: others.map(({ ids, logProb }) => ({ caption: spell(ids), logProb })),

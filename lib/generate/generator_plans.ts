@@ -91,16 +91,25 @@ export interface GeneratorTensors {
   decode: Outputs;
 }
 
-/** Makes inputs and cache; the outputs are set when the plans are recorded. */
-export function allocateTensors(gpu: Gpu, options: GeneratorOptions): GeneratorTensors {
+/**
+ * Makes inputs and cache, which has a slot for each beam; the outputs are set when the plans are recorded.
+ *
+ * @param size.rows of a decoding step. @default {one a slot}
+ */
+export function allocateTensors(
+  gpu: Gpu,
+  options: GeneratorOptions,
+  size: { rows?: number } = {},
+): GeneratorTensors {
   const { config, batchSize: B, numBeams, maxNewTokens } = options;
   const { vision, decoder } = config;
-  const rows = B * numBeams;
+  const slots = B * numBeams;
+  const rows = size.rows ?? slots;
   const P = prefixTokens(config);
   const M = P + maxNewTokens;
   const u32 = (shape: number[], label: string): Tensor => createTensor(gpu, shape, { dtype: "u32", label });
   const cache = (label: string): Tensor =>
-    createTensor(gpu, [rows, M, decoder.kvHeads * decoder.headDim], { label });
+    createTensor(gpu, [slots, M, decoder.kvHeads * decoder.headDim], { label });
   const unset = undefined as unknown as Outputs;
   return {
     images: options.features
@@ -159,13 +168,18 @@ export function recordPrefill(r: Recorder, options: GeneratorOptions, t: Generat
   t.prefill = recordOutputs(r, last, options);
 }
 
-/** Records one new token for every row. */
+/** Records one new token for every row, up to the scores of the next. */
 export function recordDecode(r: Recorder, options: GeneratorOptions, t: GeneratorTensors): void {
+  t.decode = recordOutputs(r, recordDecodeStates(r, options, t), options);
+}
+
+/** Records one new token for every row: its hidden states [rows, D]. */
+export function recordDecodeStates(r: Recorder, options: GeneratorOptions, t: GeneratorTensors): Tensor {
   const { config, weights } = options;
   const { heads, kvHeads, headDim } = config.decoder;
   const rows = t.ids.size;
   const embedded = embedTokens(r, weights.decoder, t.ids, config.decoder);
-  const hidden = decoder(r, weights.decoder, embedded, {
+  return decoder(r, weights.decoder, embedded, {
     config: config.decoder,
     lora: loraOf(weights, config),
     positionRows: t.positionRows,
@@ -180,7 +194,6 @@ export function recordDecode(r: Recorder, options: GeneratorOptions, t: Generato
       return attentionDecode(r, queries, kCache, vCache, { heads, kvHeads, headDim, table, lengths });
     },
   });
-  t.decode = recordOutputs(r, hidden, options);
 }
 
 /** Inputs and cache, all that has memory of its own. */

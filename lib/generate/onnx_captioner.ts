@@ -19,6 +19,8 @@ import { parseProcessor, readModelText } from "../models/model_texts.ts";
 import { EMBEDDED_ENCODER } from "../models/presets.ts";
 import { loadTokenizer } from "../text/tokenizer.ts";
 import { type CaptionOptions, type CaptionParts, ImageCaptioner, searchSize } from "./caption_images.ts";
+import type { TeacherForcing } from "./confidence.ts";
+import { OnnxForcing } from "./onnx_forcing.ts";
 import { OnnxFolderSessions } from "./onnx_sessions.ts";
 import { OnnxStepper } from "./onnx_stepper.ts";
 import {
@@ -27,7 +29,6 @@ import {
   type OnnxRuntime,
   openOnnxRuntime,
 } from "./onnxruntime.ts";
-import type { Stepper } from "./stepper.ts";
 
 /** Options of {@linkcode OnnxCaptioner.load}. */
 export interface OnnxCaptionerOptions {
@@ -106,7 +107,7 @@ export class OnnxCaptioner extends ImageCaptioner {
   }
 
   /** @ignore The base class's business. */
-  protected override stepperFor(batchSize: number, options: CaptionOptions): Promise<Stepper> {
+  protected override stepperFor(batchSize: number, options: CaptionOptions): Promise<OnnxStepper> {
     const { eosIds, image } = this.#parts;
     const { numBeams, maxNewTokens } = searchSize(this.#parts, options);
     const stepper = new OnnxStepper(this.#runtime, {
@@ -119,6 +120,12 @@ export class OnnxCaptioner extends ImageCaptioner {
       image,
     });
     return Promise.resolve(stepper);
+  }
+
+  /** @ignore The base class's business. */
+  protected override async openForcing(): Promise<TeacherForcing> {
+    const stepper = await this.stepperFor(1, { numBeams: 1 });
+    return new OnnxForcing(stepper);
   }
 
   /** Frees the graphs. */

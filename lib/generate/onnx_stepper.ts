@@ -89,6 +89,13 @@ export class OnnxStepper implements Stepper {
     return this.#scores(rows);
   }
 
+  /** A stepper that goes on from here with other beams; this one stays where it is. */
+  fork(numBeams: number): OnnxStepper {
+    const fork = new OnnxStepper(this.#runtime, { ...this.#options, numBeams });
+    fork.#pasts = [...this.#pasts];
+    return fork;
+  }
+
   async step({ tokens, parents, live }: StepRows): Promise<Scores> {
     const { numBeams: K, layout } = this.#options;
     const rows: Float32Array<ArrayBuffer>[] = [];

@@ -24,12 +24,21 @@ export function penalizeRepetition(
 
 /** Log-probabilities of a row of logits, in f64. */
 export function logSoftmax(logits: ArrayLike<number>): Float64Array {
+  const offset = logSumExp(logits);
+  return Float64Array.from(logits, (value) => value - offset);
+}
+
+/** Log-probability of one token by a row of logits, in f64. */
+export function logProbOf(logits: ArrayLike<number>, id: number): number {
+  return logits[id]! - logSumExp(logits);
+}
+
+function logSumExp(logits: ArrayLike<number>): number {
   let max = -Infinity;
   for (let i = 0; i < logits.length; i++) max = Math.max(max, logits[i]!);
   let sum = 0;
   for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i]! - max);
-  const offset = max + Math.log(sum);
-  return Float64Array.from(logits, (value) => value - offset);
+  return max + Math.log(sum);
 }
 
 /** The k likeliest tokens, best first, equal ones by id. */

@@ -164,7 +164,7 @@ async function candidatesOf(
 }
 
 /** @throws {RangeError} when a score is not a number: nothing can be chosen */
-function refuseNan(scores: ArrayLike<number>): void {
+export function refuseNan(scores: ArrayLike<number>): void {
   if (Array.prototype.some.call(scores, Number.isNaN)) {
     throw new RangeError(
       "Cannot caption: the model's scores are not numbers; its weights or the image's values are damaged",

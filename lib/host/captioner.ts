@@ -10,6 +10,8 @@ import {
   ImageCaptioner,
   searchSize,
 } from "../generate/caption_images.ts";
+import type { TeacherForcing } from "../generate/confidence.ts";
+import { ForcedDecoder } from "../generate/forced_decoder.ts";
 import { CaptionGenerator } from "../generate/generator.ts";
 import type { Stepper } from "../generate/stepper.ts";
 import { type Gpu, openGpu } from "../gpu/device.ts";
@@ -47,6 +49,7 @@ export class Captioner extends ImageCaptioner {
   readonly #gpu: Gpu;
   readonly #parts: CaptionerParts;
   readonly #generators = new Map<string, CaptionGenerator>();
+  #forcing: ForcedDecoder | undefined;
 
   private constructor(gpu: Gpu, parts: CaptionerParts) {
     super(parts, 4);
@@ -119,7 +122,7 @@ export class Captioner extends ImageCaptioner {
 
   /** @ignore The base class's business. */
   protected override async stepperFor(batchSize: number, options: CaptionOptions): Promise<Stepper> {
-    const { config, vision, decoder, trainable } = this.#parts;
+    const { config } = this.#parts;
     const { numBeams, maxNewTokens } = searchSize(this.#parts, options);
     const key = `${batchSize} ${numBeams} ${maxNewTokens}`;
     const ready = this.#generators.get(key);
@@ -134,15 +137,9 @@ export class Captioner extends ImageCaptioner {
       generator.destroy();
       this.#generators.delete(oldest);
     }
-    const weights: CaptionerWeights = {
-      vision: vision.weights,
-      decoder: decoder.weights,
-      trainable,
-      rope: decoder.rope,
-    };
     const generator = await CaptionGenerator.create(this.#gpu, {
       config,
-      weights,
+      weights: this.#weights,
       batchSize,
       numBeams,
       maxNewTokens,
@@ -152,10 +149,26 @@ export class Captioner extends ImageCaptioner {
     return generator;
   }
 
+  /** @ignore The base class's business. */
+  protected override async openForcing(): Promise<TeacherForcing> {
+    const { config, maxLength } = this.#parts;
+    return this.#forcing = await ForcedDecoder.create(this.#gpu, {
+      config,
+      weights: this.#weights,
+      maxNewTokens: maxLength,
+    });
+  }
+
+  get #weights(): CaptionerWeights {
+    const { vision, decoder, trainable } = this.#parts;
+    return { vision: vision.weights, decoder: decoder.weights, trainable, rope: decoder.rope };
+  }
+
   /** Frees the GPU memory. */
   override [Symbol.dispose](): void {
     const { vision, decoder, trainable, ownsGpu } = this.#parts;
     for (const generator of this.#generators.values()) generator.destroy();
+    this.#forcing?.destroy();
     vision.weights.destroy();
     decoder.destroy();
     trainable.destroy();

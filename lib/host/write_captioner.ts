@@ -133,7 +133,7 @@ async function captionIds(
   { gpu, images }: { gpu: Gpu; images: readonly Uint8Array[] },
 ): Promise<string[]> {
   using captioner = await Captioner.load(model, { gpu });
-  const captions = await captioner.captionAll(images, { numBeams: 1 });
+  const captions = await captioner.captionAll(images, { numBeams: 1, confidence: false });
   return captions.map(({ ids }) => ids.join());
 }
 

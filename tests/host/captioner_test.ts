@@ -67,6 +67,45 @@ Deno.test("sampling is repeatable by seed and refuses nothing but a second beam"
   assert.equal(first.logProb, again.logProb);
 });
 
+Deno.test("captions and given texts are judged alike, whatever the search and the batch", async () => {
+  using captioner = await Captioner.load("embedded:captioner", { gpu: await testGpu() });
+  const images = await Promise.all(["0000.png", "0001.png", "0003.png"].map(image));
+  const captions = await captioner.captionAll(images);
+  const close = (a: number, b: number) => assert.ok(Math.abs(a - b) < 1e-3, `${a}, ${b}`);
+  for (const [i, { caption, confidence, logProb, tokens }] of captions.entries()) {
+    assert.equal(confidence!.logProb, logProb);
+    assert.equal(confidence!.logProbPerToken, logProb / tokens);
+    const [given] = await captioner.scoreText([images[i]!], caption);
+    assert.equal(given!.tokens, tokens);
+    close(given!.confidence.logProb, logProb);
+    close(given!.confidence.imageGain, confidence!.imageGain);
+  }
+  // Right captions are owed to their images; the others' captions are not what these show.
+  const others = await captioner.scoreText(images, captions[0]!.caption);
+  assert.ok(others[0]!.confidence.logProbPerToken > -0.1 && others[0]!.confidence.imageGainPerToken > 1);
+  for (const { confidence } of others.slice(1)) assert.ok(confidence.logProbPerToken < -1);
+  // A factor below 1 makes what was said likelier to the search, not to the model.
+  const [repeated] = await captioner.captionAll(images.slice(0, 1), { repetitionPenalty: 0.2 });
+  assert.notEqual(repeated!.caption, captions[0]!.caption);
+  assert.ok(repeated!.confidence!.logProb < repeated!.logProb - 1);
+  const [silent] = await captioner.captionAll(images.slice(0, 1), { confidence: false });
+  assert.equal(silent!.confidence, undefined);
+  assert.equal(silent!.caption, captions[0]!.caption);
+});
+
+Deno.test("texts that cannot be scored are refused before an image is looked at", async () => {
+  using captioner = await Captioner.load("embedded:captioner", { gpu: await testGpu() });
+  const bad: [string, RegExp][] = [
+    ["", /without visible characters/],
+    [" \u200b\n", /without visible characters/],
+    ["red ".repeat(40), /text of \d+ tokens, its end included: the captioner was trained for 30/],
+    ["x".repeat(10_001), /text of 10001 characters: expected at most 10000/],
+  ];
+  for (const [text, message] of bad) {
+    await assert.rejects(captioner.scoreText([new Uint8Array()], text), { name: "RangeError", message });
+  }
+});
+
 Deno.test("a damaged tokenizer or image processor is named with its folder, before a device is opened", async () => {
   const folder = await Deno.makeTempDir();
   try {

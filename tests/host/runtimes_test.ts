@@ -41,7 +41,14 @@ for (const layout of ["parts", "web-llava", "web-pipeline"] as const) {
       const got = await exported.captionAll(await images());
       assert.deepEqual(got.map(({ ids }) => ids), want.map(({ ids }) => ids));
       assert.deepEqual(got.map(({ caption }) => caption), want.map(({ caption }) => caption));
+      const wantScores = await engine.scoreText((await images()).slice(0, 2), "A cat on the grass.");
+      const gotScores = await exported.scoreText((await images()).slice(0, 2), "A cat on the grass.");
       for (const [i, { logProb }] of got.entries()) assert.ok(Math.abs(logProb - want[i]!.logProb) < 1e-3);
+      for (const [i, { confidence }] of [...want, ...wantScores].entries()) {
+        const found = [...got, ...gotScores][i]!.confidence!;
+        assert.ok(Math.abs(found.logProbPerToken - confidence!.logProbPerToken) < 1e-3);
+        assert.ok(Math.abs(found.imageGainPerToken - confidence!.imageGainPerToken) < 1e-3);
+      }
       const prepared = await Promise.all((await images()).map((image) => exported.prepare(image)));
       const again = await exported.captionPrepared(prepared);
       assert.deepEqual(again.map(({ ids }) => ids), got.map(({ ids }) => ids));

@@ -4,7 +4,12 @@ import { type OnnxRuntime, openOnnxRuntime, openOnnxSession } from "../../lib/ge
 import { OnnxStepper } from "../../lib/generate/onnx_stepper.ts";
 import { CaptionGenerator } from "../../lib/generate/generator.ts";
 import { type Tensor, tensorFrom } from "../../lib/gpu/tensor.ts";
-import { encodeImages, prefixTokens } from "../../lib/models/captioner.ts";
+import {
+  type CaptionerConfig,
+  type CaptionerWeights,
+  encodeImages,
+  prefixTokens,
+} from "../../lib/models/captioner.ts";
 import { type CaptionerSource, openCaptionerSource } from "../../lib/models/captioner_source.ts";
 import { loadDecoderModel, loadVisionModel } from "../../lib/models/load.ts";
 import {
@@ -97,6 +102,8 @@ export async function kernelGenerator(
   options: { batchSize?: number; numBeams?: number; maxNewTokens: number },
 ): Promise<{
   generator: CaptionGenerator;
+  config: CaptionerConfig;
+  weights: CaptionerWeights;
   features(pixels: Float32Array<ArrayBuffer>): Promise<Float32Array>;
   destroy(): void;
 }> {
@@ -124,6 +131,8 @@ export async function kernelGenerator(
   });
   return {
     generator,
+    config,
+    weights,
     features: async (pixels) => {
       const { channels, imageSize } = config.vision;
       const shape = [1, channels, imageSize, imageSize];
