@@ -21,7 +21,10 @@ export {
   type CaptionOptions,
   type PreparedImage,
 } from "./lib/host/captioner.ts";
-export { ImageCaptioner } from "./lib/generate/caption_images.ts";
+export { ImageCaptioner, type TextScore } from "./lib/generate/caption_images.ts";
+export type { Confidence } from "./lib/generate/confidence.ts";
+export { type Calibration, reasonToAbstain, type Thresholds } from "./lib/models/calibration.ts";
+export { openCalibration } from "./lib/host/calibration.ts";
 export { OnnxCaptioner, type OnnxCaptionerOptions } from "./lib/generate/onnx_captioner.ts";
 export { loadOnnxCaptioner } from "./lib/host/runtimes.ts";
 export type { ByteSource, FileFolder } from "./lib/format/byte_source.ts";

@@ -3,13 +3,24 @@
  *
  * deno task evaluate --predictions captions.json
  * deno task evaluate --model runs/mine --dataset sample --split test
+ * deno task evaluate --model runs/mine --dataset sample --calibrate
  *
  * @module
  */
 
 import { UserError } from "../lib/base/errors.ts";
+import { coverageOf, summarizeCoverage } from "../lib/evaluate/coverage.ts";
+import { describeCoverage, formatCoverage } from "../lib/evaluate/coverage_page.ts";
 import { formatInterval, formatScore, MODEL_SCORE_TITLES } from "../lib/evaluate/report.ts";
 import { createCommand, EXIT_CODES, parseInteger, runTask } from "../lib/host/arguments.ts";
+import {
+  addCalibrateOptions,
+  calibrateModel,
+  checkCalibration,
+  checkThresholds,
+  describeCalibration,
+  describeCheck,
+} from "../lib/host/calibrate.ts";
 import { captionDataset, forgetCaptions } from "../lib/host/caption_dataset.ts";
 import {
   describeTimes,
@@ -25,7 +36,7 @@ import { METRIC_NAMES } from "../lib/text/metrics/corpus.ts";
 import { METRIC_TITLES } from "../lib/text/metrics/titles.ts";
 
 await runTask(async ({ handleInterrupt }) => {
-  const flags = addEvaluateOptions(
+  const command = addEvaluateOptions(addCalibrateOptions(
     createCommand("evaluate", "Score captions with BLEU, ROUGE, CIDEr and METEOR")
       .option("--predictions <file>", "JSON or JSON lines {id, candidate, references}, or COCO results")
       .option(
@@ -43,26 +54,38 @@ await runTask(async ({ handleInterrupt }) => {
       .option("--bert-model <dir>", "score captions against references with a RoBERTa or BERT")
       .option("--bert-layer <number>", "layer of it whose states are compared", parseInteger({ min: 0 }), 17)
       .option("--restart", "write captions again that the folder has"),
-  ).parse().opts();
+  )).parse();
+  const flags = command.opts();
+  if (flags.calibrate && command.getOptionValueSource("split") === "default") flags.split = "validation";
   const { predictions, model, json } = flags;
   if ((predictions === undefined) === (model === undefined)) {
     throw new UserError("Cannot evaluate: give either --predictions FILE or --model DIR");
   }
-  const outputDir = flags.outputDir ?? (model === undefined ? undefined : "results/evaluation");
+  if (flags.calibrate) await checkCalibration(flags);
+  const outputDir = flags.outputDir ??
+    (model === undefined ? undefined : `results/${flags.calibrate ? "calibration" : "evaluation"}`);
   if (flags.restart && outputDir !== undefined) await forgetCaptions(outputDir);
+  const signal = handleInterrupt();
   const captioned = model === undefined ? undefined : await captionDataset({
     ...flags,
     model,
     datasets: flags.dataset,
     outputDir: outputDir!,
     splitSeed: flags.seed,
-    signal: handleInterrupt(),
+    signal,
   });
   const rows = captioned?.rows ?? await readPredictions(predictions!, flags.references);
   const synonyms = await openSynonyms();
   const bootstrap = { samples: flags.bootstrapSamples, seed: flags.seed };
   const others = await scoreWithModels(rows, { ...flags, ...bootstrap, ...captioned });
   const evaluated = await evaluateRows(rows, { ...flags, ...bootstrap, synonyms, extra: others.scores });
+  const coverage = coverageOf(evaluated.rows, { metric: flags.errorMetric, below: flags.errorBelow });
+  const judging = model === undefined ? undefined : { ...flags, model, signal };
+  const calibrated = judging && flags.calibrate ? await calibrateModel(evaluated.rows, judging) : undefined;
+  const draws = command.getOptionValueSource("nonPhotographs") === "cli";
+  const checked = judging && !flags.calibrate
+    ? await checkThresholds(evaluated.rows, { ...judging, draws })
+    : undefined;
   const { values, diversity } = evaluated.scores;
   const times = describeTimes(rows);
   const meteor = synonyms === undefined ? "exact, stem" : "exact, stem, synonyms";
@@ -74,6 +97,9 @@ await runTask(async ({ handleInterrupt }) => {
     meteor_stages: meteor,
     intervals: { ...evaluated.intervals, ...others.intervals },
     diversity,
+    ...(coverage && { coverage: summarizeCoverage(coverage) }),
+    ...(calibrated && { calibration: calibrated }),
+    ...(checked && { abstention: checked }),
     ...(times && { time_ms: times }),
     ...(captioned &&
       { failed: captioned.failed, model_bytes: captioned.modelBytes, resumed: captioned.resumed }),
@@ -98,6 +124,9 @@ await runTask(async ({ handleInterrupt }) => {
       MODEL_SCORE_TITLES[name] ?? name,
       `${formatScore(value)} (${formatInterval(others.intervals[name]!)})`,
     ]),
+    ...describeCoverage(coverage),
+    ...describeCalibration(calibrated),
+    ...describeCheck(checked),
     ...(times
       ? [["Time of a caption", `median ${times.p50} ms, 95 % within ${times.p95} ms`] as [string, string]]
       : []),
@@ -107,7 +136,15 @@ await runTask(async ({ handleInterrupt }) => {
   ];
   if (outputDir !== undefined) {
     const title = `Evaluation of ${model ?? predictions}`;
-    await writeEvaluation(outputDir, { ...flags, evaluated, summary, title, facts, ...captioned });
+    await writeEvaluation(outputDir, {
+      ...flags,
+      ...captioned,
+      evaluated,
+      summary,
+      title,
+      facts,
+      coverage: formatCoverage(coverage),
+    });
   }
   if (json) console.log(JSON.stringify(summary));
   else {

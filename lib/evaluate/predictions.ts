@@ -6,6 +6,7 @@
 
 import { describeError } from "../base/errors.ts";
 import { describeJson, isJsonObject, type JsonObject, type JsonValue } from "../format/json.ts";
+import { type Confidence, readConfidence } from "../models/calibration.ts";
 import type { CandidateRow } from "../text/metrics/corpus.ts";
 
 /** Most references of an image that are believed. */
@@ -19,13 +20,15 @@ export interface PredictionRow extends CandidateRow {
   readonly image?: string;
   /** Milliseconds the caption took, if the file says. */
   readonly timeMs?: number;
+  /** How sure the model was of the caption, if the file says. */
+  readonly confidence?: Confidence;
 }
 
 /**
  * Reads predictions.
  *
  * With references of their own: a JSON array, an object with an array under `predictions`, or JSON lines, each
- * `{id, candidate, references}`; `caption` and `reference` (one text) are understood too, and `image`. Without: COCO results
+ * `{id, candidate, references}`; `caption` and `reference` (one text) are understood too, `image`, `time_ms`, and the figures of confidence. Without: COCO results
  * `[{image_id, caption}]` together with annotations.
  *
  * @param text The file
@@ -73,6 +76,7 @@ export function parsePredictions(
       );
     }
     const timeMs = row["time_ms"];
+    const confidence = readConfidence(row);
     const path = typeof row["image"] === "string" ? row["image"] : image?.file;
     return {
       id,
@@ -80,6 +84,7 @@ export function parsePredictions(
       references: image?.captions ?? readReferences(own!, where),
       ...(path === undefined ? {} : { image: path }),
       ...(typeof timeMs === "number" && timeMs >= 0 ? { timeMs } : {}),
+      ...(confidence && { confidence }),
     };
   });
 }

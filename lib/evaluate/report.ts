@@ -7,6 +7,7 @@
 import { formatCsvRow } from "../format/csv.ts";
 import { METRIC_TITLES } from "../text/metrics/titles.ts";
 import { escapeHtml, formatPage, isPicture } from "../format/html.ts";
+import { type Confidence, formatConfidence } from "../models/calibration.ts";
 import type { Interval, PairedDifference } from "../text/metrics/bootstrap.ts";
 import {
   type CandidateRow,
@@ -24,6 +25,8 @@ export interface ScoredRow extends CandidateRow {
   readonly values: MetricValues;
   /** Scores of other models by name, such as `clip_score`. */
   readonly extra?: Readonly<Record<string, number>>;
+  /** How sure the model was of it, if known. */
+  readonly confidence?: Confidence;
 }
 
 /** Titles of the scores of other models. */
@@ -54,20 +57,32 @@ export function formatScore(value: number): string {
 
 /** One JSON object a line: the row, then its scores under the names of the metrics. */
 export function formatScoreLines(rows: readonly (ScoredRow & { readonly timeMs?: number })[]): string {
-  return rows.map(({ values, extra, timeMs, ...row }) =>
-    `${JSON.stringify({ ...row, time_ms: timeMs, ...values, ...extra })}\n`
+  return rows.map(({ values, extra, timeMs, confidence, ...row }) =>
+    `${
+      JSON.stringify({
+        ...row,
+        time_ms: timeMs,
+        ...(confidence && formatConfidence(confidence)),
+        ...values,
+        ...extra,
+      })
+    }\n`
   ).join("");
 }
 
 /** CSV with a header: id, candidate, references joined by ` | `, scores. Cells that a spreadsheet would take for a formula get a `'`. */
 export function formatScoreCsv(rows: readonly ScoredRow[]): string {
-  const others = [...new Set(rows.flatMap(({ extra }) => Object.keys(extra ?? {})))];
-  const lines = rows.map(({ id, candidate, references, values, extra }) => [
-    id,
-    candidate,
-    references.join(" | "),
-    ...METRIC_NAMES.map((name) => String(values[name])),
-    ...others.map((name) => String(extra?.[name] ?? "")),
+  const othersOf = ({ extra, confidence }: ScoredRow): Readonly<Record<string, number>> => ({
+    ...extra,
+    ...(confidence && formatConfidence(confidence)),
+  });
+  const others = [...new Set(rows.flatMap((row) => Object.keys(othersOf(row))))];
+  const lines = rows.map((row) => [
+    row.id,
+    row.candidate,
+    row.references.join(" | "),
+    ...METRIC_NAMES.map((name) => String(row.values[name])),
+    ...others.map((name) => String(othersOf(row)[name] ?? "")),
   ]);
   return [["id", "candidate", "references", ...METRIC_NAMES, ...others], ...lines]
     .map((cells) => formatCsvRow(cells)).join("");
@@ -87,6 +102,8 @@ export interface EvaluationPage {
   readonly rows: readonly ScoredRow[];
   /** The metric captions are sorted by, worst first. @default {"cider_d"} */
   readonly sortBy?: MetricName;
+  /** Coverage against error, as HTML; empty where no confidence is known. @default {""} */
+  readonly coverage?: string;
   /** Picture of a row as `data:` address, or nothing. */
   picture(row: ScoredRow): string | undefined;
 }
@@ -115,6 +132,7 @@ export function formatEvaluationPage(page: EvaluationPage): string {
     `${factsTable(page.facts)}
 <h2>Metrics</h2>
 <table><tr><td></td>${head("value")}${head("95 % interval")}</tr>${metrics.join("\n")}</table>
+${page.coverage ?? ""}
 <h2>Captions by ${METRIC_TITLES[sortBy]}, worst first</h2>
 ${
       left === 0

@@ -7,6 +7,7 @@
  */
 
 import { formatJson, type JsonObject, parseJsonObject } from "../format/json.ts";
+import { CALIBRATION_FILE } from "../models/calibration.ts";
 import { VISION_PREFIX } from "../models/captioner.ts";
 import type { CaptionerSource } from "../models/captioner_source.ts";
 import { decoderFiles, decoderRoot, decoderSpecs } from "../models/decoder.ts";
@@ -327,7 +328,8 @@ function tokenizerOf(texts: ReadonlyMap<string, string>) {
 }
 
 function tokenizerTexts({ texts }: CaptionerSource): Map<string, string> {
-  return new Map([...texts].filter(([name]) => name !== "preprocessor_config.json"));
+  const ofCaptioner: readonly string[] = ["preprocessor_config.json", CALIBRATION_FILE];
+  return new Map([...texts].filter(([name]) => !ofCaptioner.includes(name)));
 }
 
 /** Tokenizer, processor and generation files of a layout whose prompt holds image tokens. */

@@ -90,6 +90,7 @@ export function lineChart(options: LineChartOptions): string {
 <svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${
     escapeHtml(describe({ title, xLabel, series: drawn }))
   }">
+<title>${escapeHtml(title)}</title><desc>${escapeHtml(describe({ title, xLabel, series: drawn }))}</desc>
 ${[...grid, ...marks, ...lines].join("\n")}
 <text x="${(MARGIN.left + WIDTH - MARGIN.right) / 2}" y="${HEIGHT - 6}" text-anchor="middle">${
     escapeHtml(xLabel)

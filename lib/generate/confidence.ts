@@ -5,23 +5,11 @@
  */
 
 import type { ProcessorConfig } from "../image/processor.ts";
+import type { Confidence } from "../models/calibration.ts";
 import { logProbOf, logSoftmax } from "./sampling.ts";
 import { refuseNan } from "./search.ts";
 
-/** How sure a model is of a caption or of any other text. All in nats, the end token included. */
-export interface Confidence {
-  /** log p(caption | image), the sum over tokens. */
-  logProb: number;
-  /** The same per token, so that long captions are not thought unlikely for their length. */
-  logProbPerToken: number;
-  /**
-   * log p(caption | image) − log p(caption | blank image): how much the image raised it. Near 0 for a caption that the model
-   * would have written of anything.
-   */
-  imageGain: number;
-  /** The same per token. */
-  imageGainPerToken: number;
-}
+export type { Confidence };
 
 /** Runs given captions after one image (teacher forcing). */
 export interface TeacherForcing {

@@ -19,8 +19,15 @@ export {
   Option,
 } from "@commander-js/extra-typings";
 
-/** Exit codes of every task. */
-export const EXIT_CODES = { ok: 0, error: 1, usage: 2, interrupted: 130, terminated: 143 } as const;
+/** Exit codes of every task; `abstained`: nothing failed, but there is an image without a caption that is sure enough. */
+export const EXIT_CODES = {
+  ok: 0,
+  error: 1,
+  usage: 2,
+  abstained: 3,
+  interrupted: 130,
+  terminated: 143,
+} as const;
 
 /**
  * Begins a task's command. Unknown flags and surplus arguments are refused with a suggestion; `--help` shows defaults and

@@ -10,6 +10,7 @@ import { expandDatasetNames } from "../datasets/registry.ts";
 import type { ImageRow, Split } from "../datasets/rows.ts";
 import { parsePredictions, type PredictionRow } from "../evaluate/predictions.ts";
 import type { Caption, CaptionOptions, ImageCaptioner, PreparedImage } from "../generate/caption_images.ts";
+import { formatConfidence } from "../models/calibration.ts";
 import { readCaptionerConfig } from "../models/captioner_files.ts";
 import { openConfig } from "../models/model_source.ts";
 import {
@@ -262,8 +263,9 @@ async function readKept(path: string): Promise<Map<string, PredictionRow>> {
   return new Map(parsePredictions(whole, { name: path }).map((row) => [row.id, row]));
 }
 
-function formatRow({ id, image, candidate, references, timeMs }: PredictionRow): string {
-  return `${JSON.stringify({ id, image, candidate, references, time_ms: timeMs })}\n`;
+function formatRow({ id, image, candidate, references, timeMs, confidence }: PredictionRow): string {
+  const row = { id, image, candidate, references, time_ms: timeMs };
+  return `${JSON.stringify({ ...row, ...(confidence && formatConfidence(confidence)) })}\n`;
 }
 
 interface FailedRow {
@@ -296,9 +298,16 @@ async function captionRows(
     : await captioner.captionPrepared(good.map(({ image }) => image), options);
   return prepared.map((one): PredictionRow | FailedRow => {
     if ("error" in one) return one;
-    const { caption, timeMs } = captions.shift()!;
+    const { caption, timeMs, confidence } = captions.shift()!;
     const { id, row } = one;
     const image = row.path ?? row.image;
-    return { id, image, candidate: caption, references: row.captions, timeMs: Math.round(timeMs) };
+    return {
+      id,
+      image,
+      candidate: caption,
+      references: row.captions,
+      timeMs: Math.round(timeMs),
+      ...(confidence && { confidence }),
+    };
   });
 }

@@ -4,20 +4,16 @@
  * @module
  */
 
-import { describeError, UserError } from "../base/errors.ts";
-import type { Caption, CaptionOptions, ImageCaptioner } from "../generate/caption_images.ts";
+import { UserError } from "../base/errors.ts";
+import type { CaptionOptions } from "../generate/caption_images.ts";
 import { ONNX_VARIANTS, type OnnxVariant } from "../models/onnx_layouts.ts";
 import { createCommand, EXIT_CODES, Option, parseInteger, parseNumber, runTask } from "./arguments.ts";
-import { readBounded } from "./file_source.ts";
+import { openCalibration, requireCalibration } from "./calibration.ts";
+import { captionFiles, scoreFiles } from "./caption_files.ts";
 import { expandImages } from "./image_paths.ts";
-import { MAX_IMAGE_BYTES } from "./image_worker.ts";
 import { EMBEDDED_CAPTIONER } from "./model_folders.ts";
-import { startProgress } from "./progress.ts";
 import { findNewestCaptioner } from "./run_folder.ts";
 import { loadCaptioner, type RuntimeChoice, RUNTIMES } from "./runtimes.ts";
-
-/** Images captioned between two lines of output. */
-const CHUNK = 16;
 
 /** Reads the arguments, runs the command and ends the process. */
 export async function runCommandLine(): Promise<never> {
@@ -56,29 +52,48 @@ export async function runCommandLine(): Promise<never> {
       .option("--repetition-penalty <factor>", "above 1 avoids repetition", parseNumber({ min: 0.1 }), 1)
       .option("--seed <number>", "seed of sampling", parseInteger({ min: 0 }), 42)
       .option("--batch-size <count>", "images in flight together", parseInteger({ min: 1, max: 256 }), 4)
+      .option(
+        "--abstain",
+        "no caption where the model is less sure than its thresholds (deno task evaluate --calibrate); exit code 3",
+      )
+      .addOption(
+        new Option(
+          "--score <text>",
+          "write no captions: say how well a text fits each image; exit code 3 where it is below the thresholds",
+        ).conflicts("abstain"),
+      )
       .option("--json", "one JSON object a line")
       .exitOverride()
       .action(async (images, options) => {
-        exitCode = await captionFiles(images, options);
+        exitCode = await runCaption(images, options);
       });
     await program.parseAsync();
     return exitCode;
   });
 }
 
-async function captionFiles(
+async function runCaption(
   images: readonly string[],
   options: CaptionOptions & {
     model?: string;
     saveDir: string;
     runtime: RuntimeChoice;
     dtype?: OnnxVariant;
+    abstain?: true;
+    score?: string;
     json?: true;
   },
 ): Promise<number> {
   const paths = await expandImages(images);
   if (paths.length === 0) throw new UserError(`Cannot caption: there is no image in ${images.join(", ")}`);
   const model = options.model ?? await findNewestCaptioner(options.saveDir) ?? EMBEDDED_CAPTIONER;
+  const { abstain, score: text } = options;
+  // What takes no time is refused before what does.
+  const calibration = abstain
+    ? await requireCalibration(model)
+    : text === undefined
+    ? undefined
+    : await openCalibration(model);
   const { captioner: loaded, runtime, reason } = await loadCaptioner(model, options);
   using captioner = loaded;
   if (runtime !== "webgpu-kernels" && reason !== "") console.error(`Runs with ${runtime}: ${reason}`);
@@ -88,74 +103,10 @@ async function captionFiles(
       `Cannot caption with ${asked} new tokens: "${model}" was trained for ${captioner.maxLength}`,
     );
   }
-  const progress = startProgress({ label: "caption", total: paths.length, quiet: paths.length <= CHUNK });
-  let warned = false;
-  let failed = 0;
-  for (let start = 0; start < paths.length; start += CHUNK) {
-    const chunk = paths.slice(start, start + CHUNK);
-    const read = await Promise.all(chunk.map(readImage));
-    const good = read.filter((one) => one.bytes !== undefined);
-    const results = await captionGood(captioner, good.map(({ bytes }) => bytes!), options);
-    for (const { path, error, bytes } of read) {
-      const result = bytes === undefined ? error! : results.shift()!;
-      if (typeof result === "string") {
-        failed++;
-        console.error(`${path}: ${result}`);
-      } else if (options.json) {
-        const { caption, logProb, tokens, timeMs } = result;
-        console.log(
-          JSON.stringify({
-            image: path,
-            caption,
-            log_probability: logProb,
-            tokens,
-            time_ms: Math.round(timeMs),
-          }),
-        );
-      } else console.log(paths.length === 1 ? result.caption : `${path}\t${result.caption}`);
-      if (typeof result !== "string" && result.outOfDomain && !warned) {
-        warned = true;
-        console.error(
-          `Note: "${path}" looks like a photograph, and the embedded captioner knows drawn scenes only. ` +
-            `Train one on photographs (deno task train --encoder-model google/siglip-base-patch16-224 ` +
-            `--decoder-model HuggingFaceTB/SmolLM-135M --dataset FOLDER) and name it with --model DIR`,
-        );
-      }
-    }
-    progress.update(Math.min(start + CHUNK, paths.length));
+  const lines = { ...options, thresholds: calibration?.thresholds };
+  if (text === undefined) return await captionFiles(captioner, paths, lines);
+  if (calibration === undefined) {
+    console.error(`Note: no verdict, as "${model}" has no thresholds (deno task evaluate --calibrate)`);
   }
-  progress.stop();
-  if (failed > 0) console.error(`${failed} of ${paths.length} images could not be captioned`);
-  return failed > 0 ? EXIT_CODES.error : EXIT_CODES.ok;
-}
-
-/** Captions together; when an image spoils the batch, one by one, so that the others get theirs. */
-async function captionGood(
-  captioner: ImageCaptioner,
-  images: readonly Uint8Array[],
-  options: CaptionOptions,
-): Promise<(Caption | string)[]> {
-  if (images.length === 0) return [];
-  try {
-    return await captioner.captionAll(images, options);
-  } catch (error) {
-    if (images.length === 1) return [describeError(error)];
-    const results: (Caption | string)[] = [];
-    for (const image of images) results.push(...await captionGood(captioner, [image], options));
-    return results;
-  }
-}
-
-interface ReadImage {
-  path: string;
-  bytes?: Uint8Array;
-  error?: string;
-}
-
-async function readImage(path: string): Promise<ReadImage> {
-  try {
-    return { path, bytes: await readBounded(path, MAX_IMAGE_BYTES) };
-  } catch (error) {
-    return { path, error: describeError(error) };
-  }
+  return await scoreFiles(captioner, paths, { ...lines, text });
 }

@@ -151,13 +151,15 @@ export async function scoreWithModels(
 /** Writes `scores.jsonl`, `scores.csv`, `summary.json` and `report.html` into a folder. */
 export async function writeEvaluation(
   outputDir: string,
-  { evaluated, summary, title, facts, sortBy, images }: {
+  { evaluated, summary, title, facts, sortBy, images, coverage = "" }: {
     evaluated: Evaluated;
     summary: unknown;
     title: string;
     facts: readonly (readonly [string, string])[];
     sortBy: MetricName;
     images?: ReadonlyMap<string, ImageRow>;
+    /** Part of the page. @default {""} */
+    coverage?: string;
   },
 ): Promise<void> {
   const { rows, scores, intervals } = evaluated;
@@ -175,6 +177,7 @@ export async function writeEvaluation(
       intervals,
       rows,
       sortBy,
+      coverage,
       picture: ({ id }) => pictures.get(id),
     }),
   );

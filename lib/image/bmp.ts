@@ -52,6 +52,29 @@ export function decodeBmp(bytes: Uint8Array): RgbImage {
   return { width, height, data };
 }
 
+/** A BMP file of 24 bits, bottom-up: the plainest file that every decoder reads. */
+export function encodeBmp({ width, height, data }: RgbImage): Uint8Array<ArrayBuffer> {
+  const rowBytes = Math.ceil(width * 3 / 4) * 4;
+  const pixelsAt = FILE_HEADER_BYTES + 40;
+  const bytes = new Uint8Array(pixelsAt + rowBytes * height);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(0, 0x424d); // "BM"
+  view.setUint32(2, bytes.length, true);
+  view.setUint32(10, pixelsAt, true);
+  view.setUint32(14, 40, true); // BITMAPINFOHEADER
+  view.setInt32(18, width, true);
+  view.setInt32(22, height, true);
+  view.setUint16(26, 1, true); // planes
+  view.setUint16(28, 24, true);
+  for (let y = 0; y < height; y++) {
+    const row = pixelsAt + (height - 1 - y) * rowBytes;
+    for (let x = 0; x < width; x++) {
+      for (let c = 0; c < 3; c++) bytes[row + x * 3 + 2 - c] = data[(y * width + x) * 3 + c]!;
+    }
+  }
+  return bytes;
+}
+
 function readLayout(view: DataView): Layout {
   if (view.byteLength < FILE_HEADER_BYTES + 40) {
     throw new SyntaxError(`Cannot decode BMP: the file ends in its header, after ${view.byteLength} bytes`);

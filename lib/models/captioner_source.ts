@@ -5,6 +5,7 @@
  */
 
 import { type FileFolder, readText } from "../format/byte_source.ts";
+import { CALIBRATION_FILE } from "./calibration.ts";
 import type { CaptionerConfig } from "./captioner.ts";
 import type { CaptionerFolderConfig } from "./captioner_config.ts";
 import {
@@ -30,12 +31,13 @@ export interface CaptionerSource {
   texts: ReadonlyMap<string, string>;
 }
 
-/** Files of tokenizer and image processor that go with a captioner. */
+/** Files of tokenizer, image processor and confidence that go with a captioner. */
 export const CAPTIONER_TEXTS = [
   "tokenizer.json",
   "tokenizer_config.json",
   "special_tokens_map.json",
   "preprocessor_config.json",
+  CALIBRATION_FILE,
 ] as const;
 
 /**

@@ -8,7 +8,7 @@
 const MODEL_FILES = [
   /^(generation_|preprocessor_|processor_|adapter_)?config\.json$/,
   /^tokenizer[\w.-]*\.json$/,
-  /^(special_tokens_map|added_tokens|vocab)\.json$/,
+  /^(special_tokens_map|added_tokens|vocab|confidence)\.json$/,
   /^(vocab|merges)\.txt$/,
   /^[\w.-]+\.safetensors(\.index\.json)?$/,
   /^adapter\/(adapter_config\.json|adapter_model\.safetensors)$/,
