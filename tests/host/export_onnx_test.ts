@@ -41,6 +41,7 @@ Deno.test("a layout is written with its graphs, texts and proof", async () => {
     assert.equal(exported!.path, `${options.outputDir}/web-pipeline`);
     assert.deepEqual(filesBelow(exported!.path), [
       "README.md",
+      "confidence.json",
       "config.json",
       "generation_config.json",
       "onnx/decoder_model_merged.onnx",

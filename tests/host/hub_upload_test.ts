@@ -39,6 +39,7 @@ const PUSHED = [
   "README.md",
   "adapter/adapter_config.json",
   "adapter/adapter_model.safetensors",
+  "confidence.json",
   "config.json",
   "preprocessor_config.json",
   "projection.safetensors",
