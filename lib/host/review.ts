@@ -162,7 +162,7 @@ export class Review implements Disposable {
         yield {
           split,
           image: await row.readImage(),
-          captions: stored?.caption === undefined ? row.captions : [stored.caption],
+          captions: stored?.caption === undefined ? row.captions : stored.caption.split("\n"),
           original: originals,
           objects: row.objects ?? [],
           curation: stored?.caption === undefined ? before : "person",
@@ -237,7 +237,13 @@ export class Review implements Disposable {
       return this.#keep(key, { decision }, row.id);
     }
     if (decision !== "edit") return "decision is none of accept, edit, reject and null";
-    const text = typeof caption === "string" ? normalizeCaption(caption) : "";
+    // Where a row has several captions, each stands on a line of its own.
+    const lines = typeof caption !== "string"
+      ? []
+      : row.captions.length > 1
+      ? caption.split("\n")
+      : [caption];
+    const text = lines.map(normalizeCaption).filter((line) => line !== "").join("\n");
     if (text === "") return "an edited caption cannot be empty; reject the pair instead";
     if (text.length > MAX_CAPTION_UNITS) return `a caption has at most ${MAX_CAPTION_UNITS} letters`;
     this.#keep(key, { decision, caption: text }, row.id);

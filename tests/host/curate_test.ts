@@ -267,6 +267,50 @@ Deno.test("an interrupted run continues", async () => {
   assert.deepEqual([result.ask!.known, result.ask!.asked], [2, 4]);
 });
 
+Deno.test("a killed run has kept what was answered, and the command says how it goes on", async () => {
+  await using setup = await setUp(4);
+  await using server = startChatServer({ faults: [undefined, "stall"] });
+  const project = new URL("../../", import.meta.url);
+  const command = new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["run", "-A", "--config", new URL("deno.json", project).pathname],
+      ...[
+        new URL("tasks/curate.ts", project).pathname,
+        "--api-base",
+        server.apiBase,
+        "--model",
+        "test-model",
+      ],
+      ...[
+        "--mode",
+        "text",
+        "--batch-size",
+        "2",
+        "--concurrency",
+        "1",
+        "--split",
+        SAMPLE,
+        "--sample",
+        "4",
+        "--json",
+      ],
+      ...["--cache", `${setup.folder}/answers.db`, "--output-dir", setup.data.outputDir],
+      ...["--caption-column", "original_alt_text"],
+    ],
+    env: { NO_COLOR: "1" },
+    stdout: "piped",
+    stderr: "null",
+  });
+  const killed = command.spawn();
+  while (server.requests.length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+  killed.kill("SIGKILL");
+  await killed.output();
+  const { stdout, success } = await command.output();
+  assert.ok(success);
+  const result = JSON.parse(new TextDecoder().decode(stdout));
+  assert.deepEqual([result.ask.known, result.ask.asked, result.rows], [2, 2, { test: 4 }]);
+});
+
 Deno.test("rules need no server, and every layout is read again", async () => {
   await using setup = await setUp(20);
   for (const format of ["image-folder", "jsonl", "parquet"] as const) {

@@ -153,6 +153,29 @@ Deno.test("only pairs with terms or changes are shown, and none is an error", as
   );
 });
 
+Deno.test("several captions of a row stay several when they are edited", async () => {
+  await using served = await serveReview();
+  const folder = `${served.options.outputDir}_own`;
+  await Deno.mkdir(`${folder}/test`, { recursive: true });
+  await Deno.writeFile(
+    `${folder}/test/a.png`,
+    new Uint8Array(await (await served.get("/api/images/0")).arrayBuffer()),
+  );
+  const row = { file_name: "a.png", alt_text: ["A cup", "A cup on a table"] };
+  await Deno.writeTextFile(`${folder}/test/metadata.jsonl`, JSON.stringify(row));
+  using review = await Review.open({ ...served.options, dataset: folder, split: "test" });
+  await using server = review.serve(0);
+  const response = await fetch(`http://127.0.0.1:${server.addr.port}/api/rows/0`, {
+    method: "PUT",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ decision: "edit", caption: "A red cup\n\n A cup  on a table" }),
+  });
+  await response.body?.cancel();
+  await review.export();
+  const dataset = await openDataset(served.options.outputDir, { seed: 42, badRows: new BadRows() });
+  assert.deepEqual((await dataset.load("test"))[0]!.captions, ["A red cup", "A cup on a table"]);
+});
+
 Deno.test("what was typed is checked as it grows", async () => {
   await using served = await serveReview();
   const { terms } = await (await served.send("POST", "/api/check", { caption: "An old man" })).json();
