@@ -10,6 +10,8 @@
 import type { Gpu } from "../lib/gpu/device.ts";
 import type { Plan } from "../lib/gpu/plan.ts";
 
+export { peakResidentBytes } from "../lib/host/memory.ts";
+
 /** What one run took. */
 export interface Cost {
   /** Milliseconds by the clock. */
@@ -85,16 +87,6 @@ export function gflops(gpu: Gpu, flops: number, cost: Cost): number {
   const cores = navigator.hardwareConcurrency;
   const ms = gpu.software && !Number.isNaN(cost.cpuMs) ? cost.cpuMs / cores : cost.wallMs;
   return flops / ms / 1e6;
-}
-
-/** Most resident memory of the process so far in bytes; NaN where the system does not tell. */
-export function peakResidentBytes(): number {
-  try {
-    const found = /^VmHWM:\s*(\d+) kB/m.exec(Deno.readTextFileSync("/proc/self/status"));
-    return found === null ? NaN : Number(found[1]) * 1024;
-  } catch {
-    return NaN;
-  }
 }
 
 /** Load of the machine over the last minute, which says whether figures by the clock mean anything. */

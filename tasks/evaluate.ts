@@ -101,6 +101,7 @@ await runTask(async ({ handleInterrupt }) => {
     ...(calibrated && { calibration: calibrated }),
     ...(checked && { abstention: checked }),
     ...(times && { time_ms: times }),
+    ...(captioned?.memory && { memory: captioned.memory }),
     ...(captioned &&
       { failed: captioned.failed, model_bytes: captioned.modelBytes, resumed: captioned.resumed }),
   };
@@ -133,6 +134,9 @@ await runTask(async ({ handleInterrupt }) => {
     ...(captioned?.modelBytes === undefined
       ? []
       : [["Weights", formatBytes(captioned.modelBytes)] as [string, string]]),
+    ...(captioned?.memory === undefined
+      ? []
+      : [["Peak memory", formatBytes(captioned.memory.peakBytes)] as [string, string]]),
   ];
   if (outputDir !== undefined) {
     const title = `Evaluation of ${model ?? predictions}`;

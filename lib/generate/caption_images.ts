@@ -136,6 +136,11 @@ export abstract class ImageCaptioner implements Disposable {
   /** Frees the model. */
   abstract [Symbol.dispose](): void;
 
+  /** Buffers on the GPU in bytes, where they are known. */
+  get gpuBytes(): number | undefined {
+    return undefined;
+  }
+
   /** Most tokens the captioner was trained for. */
   get maxLength(): number {
     return this.#parts.maxLength;

@@ -9,24 +9,17 @@ import { BadRows } from "../datasets/bad_rows.ts";
 import { expandDatasetNames } from "../datasets/registry.ts";
 import type { ImageRow, Split } from "../datasets/rows.ts";
 import { parsePredictions, type PredictionRow } from "../evaluate/predictions.ts";
+import { JsonConfig } from "../format/json_config.ts";
 import type { Caption, CaptionOptions, ImageCaptioner, PreparedImage } from "../generate/caption_images.ts";
 import { formatConfidence } from "../models/calibration.ts";
-import { readCaptionerConfig } from "../models/captioner_files.ts";
-import { openConfig } from "../models/model_source.ts";
-import {
-  defaultVariant,
-  dtypeOf,
-  isOnnxFolder,
-  onnxComponents,
-  onnxPath,
-  type OnnxVariant,
-  parseOnnxFolder,
-} from "../models/onnx_layouts.ts";
+import type { OnnxVariant } from "../models/onnx_layouts.ts";
 import { openDataset } from "./datasets.ts";
 import { filesBelow, removeIfThere, stat, writeAll, writeFileAtomically } from "./files.ts";
-import { openModelFolder, resolveModelFolder } from "./model_folders.ts";
+import { MemoryWatch } from "./memory.ts";
+import { resolveModelFolder } from "./model_folders.ts";
 import { startProgress } from "./progress.ts";
 import { loadCaptioner, type RuntimeChoice } from "./runtimes.ts";
+import { weightBytes } from "./weight_bytes.ts";
 
 /** Options of {@linkcode captionDataset}. */
 export interface CaptionDatasetOptions extends CaptionOptions {
@@ -52,6 +45,8 @@ export interface CaptionDatasetOptions extends CaptionOptions {
   splitSeed?: number;
   /** Ends after the batch that is being made; what was written stays. */
   signal?: AbortSignal;
+  /** Images that another process tried in vain: they are not tried again. @default {none} */
+  failed?: readonly FailedRow[];
   /** Shows no progress. @default {false} */
   quiet?: boolean;
 }
@@ -68,14 +63,24 @@ export interface CaptionedDataset {
   readonly resumed: number;
   /** Bytes of all weights; of an exported folder those that ran, unknown where nothing had to run. */
   readonly modelBytes?: number;
+  /** Memory of the process that captioned; unknown where no process has. */
+  readonly memory?: CaptioningMemory;
+}
+
+/** Memory that captioning took. */
+export interface CaptioningMemory {
+  /** Most resident memory of the process in bytes; of a software adapter its GPU memory, too. */
+  readonly peakBytes: number;
+  /** Buffers on the GPU in bytes, where they are known. */
+  readonly gpuBytes?: number;
 }
 
 /** Forgets the captions of a folder, and what they were made with. */
 export async function forgetCaptions(outputDir: string): Promise<void> {
-  for (const name of [PREDICTIONS, SETTINGS]) await removeIfThere(`${outputDir}/${name}`);
+  for (const name of [PREDICTIONS, SETTINGS, MEMORY]) await removeIfThere(`${outputDir}/${name}`);
 }
 
-const PREDICTIONS = "predictions.jsonl", SETTINGS = "predictions.json";
+const PREDICTIONS = "predictions.jsonl", SETTINGS = "predictions.json", MEMORY = "memory.json";
 
 /**
  * Captions every image of a split that has no caption in the folder yet.
@@ -89,9 +94,11 @@ export async function captionDataset(options: CaptionDatasetOptions): Promise<Ca
   await Deno.mkdir(outputDir, { recursive: true });
   await checkSettings(options);
   const known = await readKept(`${outputDir}/${PREDICTIONS}`);
-  const todo = [...wanted].filter(([id]) => !known.has(id));
+  const failed: FailedRow[] = [...options.failed ?? []];
+  const tried = new Set([...known.keys(), ...failed.map(({ id }) => id)]);
+  const todo = [...wanted].filter(([id]) => !tried.has(id));
   const resumed = wanted.size - todo.length;
-  const failed: FailedRow[] = [];
+  const memory = new MemoryWatch();
   let ran: RuntimeChoice = options.runtime ?? "auto";
   if (todo.length > 0) {
     const loaded = await loadCaptioner(options.model, { runtime: ran, dtype: options.dtype });
@@ -113,8 +120,13 @@ export async function captionDataset(options: CaptionDatasetOptions): Promise<Ca
       }
       const lines = batch.map(([id]) => known.get(id)).filter((row) => row !== undefined).map(formatRow);
       await writeAll(file, new TextEncoder().encode(lines.join("")));
+      memory.look();
       progress.update(resumed + start + batch.length);
     }
+    await keepMemory(`${outputDir}/${MEMORY}`, {
+      peakBytes: memory.peakBytes,
+      ...(captioner.gpuBytes !== undefined && { gpuBytes: captioner.gpuBytes }),
+    });
   }
   const share = failed.length / wanted.size;
   if (share > (options.maxBadRows ?? 0.1) || failed.length === wanted.size) {
@@ -134,7 +146,26 @@ export async function captionDataset(options: CaptionDatasetOptions): Promise<Ca
     failed,
     resumed,
     ...await weightBytes(options.model, { runtime: ran, dtype: options.dtype }),
+    ...await readMemory(`${outputDir}/${MEMORY}`),
   };
+}
+
+/** Keeps the most that any of the processes took that captioned into a folder. */
+async function keepMemory(path: string, now: CaptioningMemory): Promise<void> {
+  const { memory: before } = await readMemory(path);
+  const gpuBytes = Math.max(now.gpuBytes ?? 0, before?.gpuBytes ?? 0);
+  const most = {
+    peak_bytes: Math.max(now.peakBytes, before?.peakBytes ?? 0),
+    ...(gpuBytes > 0 && { gpu_bytes: gpuBytes }),
+  };
+  await writeFileAtomically(path, `${JSON.stringify(most)}\n`);
+}
+
+async function readMemory(path: string): Promise<{ memory?: CaptioningMemory }> {
+  if (await stat(path) === undefined) return {};
+  const file = JsonConfig.parse(await Deno.readTextFile(path), path);
+  const gpuBytes = file.optionalNumber("gpu_bytes");
+  return { memory: { peakBytes: file.number("peak_bytes"), ...(gpuBytes !== undefined && { gpuBytes }) } };
 }
 
 async function wantedRows(options: CaptionDatasetOptions): Promise<Map<string, ImageRow>> {
@@ -217,42 +248,6 @@ async function describeFiles(model: string): Promise<string[]> {
   return described.sort();
 }
 
-/** Bytes of a captioner's weights, its base models' included; of an exported folder those of a precision. */
-async function weightBytes(
-  model: string,
-  { runtime, dtype }: { runtime: RuntimeChoice; dtype: OnnxVariant | undefined },
-): Promise<{ modelBytes?: number }> {
-  const folder = await openModelFolder(model);
-  const config = await openConfig(folder);
-  const paths: string[] = [];
-  if (isOnnxFolder(config)) {
-    if (dtype === undefined && runtime === "auto") return {};
-    const own = parseOnnxFolder(config);
-    const used = dtype ?? defaultVariant(runtime === "onnx-wasm" ? "wasm" : "webgpu", own);
-    const graphs = onnxComponents(own.layout).map((component) =>
-      onnxPath(own.layout, component, dtypeOf(used, component, own.mix))
-    );
-    const root = await resolveModelFolder(model);
-    // Weights that do not fit into a graph lie beside it.
-    const weights = (await filesBelow(root)).filter(({ path }) =>
-      graphs.some((graph) => path === graph || path.startsWith(`${graph}_data`))
-    );
-    paths.push(...weights.map(({ path }) => `${root}/${path}`));
-  } else {
-    const { encoder, decoder } = await readCaptionerConfig(folder);
-    for (const reference of new Set([model, encoder.reference, decoder.reference])) {
-      const root = await resolveModelFolder(reference);
-      const weights = (await filesBelow(root)).filter(({ path }) =>
-        /^(adapter\/)?[^/]*\.safetensors$/.test(path) && !path.startsWith("optimizer")
-      );
-      paths.push(...weights.map(({ path }) => `${root}/${path}`));
-    }
-  }
-  let modelBytes = 0;
-  for (const path of paths) modelBytes += (await stat(path))?.size ?? 0;
-  return { modelBytes };
-}
-
 /** Captions written before; a line that a kill cut off is dropped from the file. */
 async function readKept(path: string): Promise<Map<string, PredictionRow>> {
   if (await stat(path) === undefined) return new Map();
@@ -268,7 +263,8 @@ function formatRow({ id, image, candidate, references, timeMs, confidence }: Pre
   return `${JSON.stringify({ ...row, ...(confidence && formatConfidence(confidence)) })}\n`;
 }
 
-interface FailedRow {
+/** An image that has no caption. */
+export interface FailedRow {
   readonly id: string;
   readonly error: string;
 }

@@ -115,6 +115,16 @@ export class Captioner extends ImageCaptioner {
     }
   }
 
+  override get gpuBytes(): number {
+    const { vision, decoder, trainable } = this.#parts;
+    const plans = [...this.#generators.values(), ...(this.#forcing ? [this.#forcing] : [])];
+    return plans.reduce(
+      (sum, { memoryBytes }) => sum + memoryBytes,
+      vision.weights.sizeBytes + decoder.weights.sizeBytes + trainable.sizeBytes +
+        (decoder.rope?.sizeBytes ?? 0),
+    );
+  }
+
   /** What the captioner stands on: its base models' references. */
   get baseModels(): { encoder: string; decoder: string } {
     return this.#parts.baseModels;

@@ -10,7 +10,7 @@ import type { PredictionRow } from "../evaluate/predictions.ts";
 import type { ComparedModel, Differences } from "../evaluate/report.ts";
 import { pairedBootstrap, type PairedDifference, pairedDifference } from "../text/metrics/bootstrap.ts";
 import type { ImageScores } from "../text/metrics/corpus.ts";
-import { captionDataset } from "./caption_dataset.ts";
+import { captionInProcess } from "./caption_process.ts";
 import { describeTimes, evaluateRows, openSynonyms, readPredictions, scoreWithModels } from "./evaluate.ts";
 import type { EvaluateFlags } from "./evaluate_options.ts";
 import { stat } from "./files.ts";
@@ -29,7 +29,7 @@ export interface CompareOptions extends EvaluateFlags {
 
 /** A source of captions with its scores. */
 export interface ComparedSource extends ComparedModel {
-  /** Median and 95th percentile of a caption's time, bytes of weights and failed images, where they are known. */
+  /** Median and 95th percentile of a caption's time, bytes of weights, memory and failed images, where they are known. */
   readonly figures: Readonly<Record<string, number>>;
   /** Means of the scores of other models. */
   readonly others: Readonly<Record<string, number>>;
@@ -130,7 +130,7 @@ async function openSource(name: string, index: number, options: CompareOptions):
     const rows = await readPredictions(name, options.references);
     return { rows, images: new Map(), figures: timeFigures(rows) };
   }
-  const { rows, images, failed, modelBytes } = await captionDataset({
+  const { rows, images, failed, modelBytes, memory } = await captionInProcess({
     ...options,
     model: name,
     datasets: options.dataset,
@@ -143,6 +143,8 @@ async function openSource(name: string, index: number, options: CompareOptions):
     figures: {
       ...timeFigures(rows),
       ...(modelBytes !== undefined && { model_bytes: modelBytes }),
+      ...(memory && { peak_memory_bytes: memory.peakBytes }),
+      ...(memory?.gpuBytes !== undefined && { gpu_bytes: memory.gpuBytes }),
       failure_rate: failed.length / (rows.length + failed.length),
     },
   };
@@ -157,7 +159,7 @@ function describeFigures(
   figures: Readonly<Record<string, number>>,
   diversity: { readonly meanLength: number; readonly vocabulary: number; readonly repetition: number },
 ): Record<string, string> {
-  const { time_ms_p50, time_ms_p95, model_bytes, failure_rate } = figures;
+  const { time_ms_p50, time_ms_p95, model_bytes, peak_memory_bytes, gpu_bytes, failure_rate } = figures;
   return {
     "words of a caption": diversity.meanLength.toFixed(1),
     "vocabulary": String(diversity.vocabulary),
@@ -165,6 +167,8 @@ function describeFigures(
     ...(time_ms_p50 !== undefined && { "time of a caption, median": `${time_ms_p50} ms` }),
     ...(time_ms_p95 !== undefined && { "time of a caption, 95 %": `${time_ms_p95} ms` }),
     ...(model_bytes !== undefined && { "weights": formatBytes(model_bytes) }),
+    ...(peak_memory_bytes !== undefined && { "peak memory": formatBytes(peak_memory_bytes) }),
+    ...(gpu_bytes !== undefined && { "GPU buffers": formatBytes(gpu_bytes) }),
     ...(failure_rate !== undefined && { "failed images": `${(100 * failure_rate).toFixed(1)} %` }),
   };
 }

@@ -148,6 +148,65 @@ Deno.test("compare looks at images too, in pairs", async () => {
   });
 });
 
+Deno.test("compare tells memory and failures of models, each from a process of its own, and keeps them", async () => {
+  await inFolder(async (folder) => {
+    await Deno.mkdir(`${folder}/data/test`, { recursive: true });
+    const from = projectPath("data/sample/test");
+    const lines = (await Deno.readTextFile(`${from}/metadata.jsonl`)).split("\n").slice(0, 4);
+    await Deno.writeTextFile(`${folder}/data/test/metadata.jsonl`, lines.join("\n"));
+    for (const [i, line] of lines.entries()) {
+      const { file_name } = JSON.parse(line);
+      if (i > 0) await Deno.copyFile(`${from}/${file_name}`, `${folder}/data/test/${file_name}`);
+      else await Deno.writeTextFile(`${folder}/data/test/${file_name}`, "no picture");
+    }
+    const models = ["--before", "embedded:captioner", "--after", projectPath("data/tiny/captioner")];
+    const args = [
+      ...models,
+      "--dataset",
+      `${folder}/data`,
+      "--max-bad-rows",
+      "0.5",
+      "--num-beams",
+      "1",
+      "--json",
+    ];
+    const compare = async () => {
+      const { code, stdout, stderr } = await runTask("compare", [
+        ...args,
+        ...["--output-dir", `${folder}/out`, "--bootstrap-samples", "10"],
+      ]);
+      assert.equal(code, 0, stderr);
+      return JSON.parse(stdout);
+    };
+    const first = await compare();
+    assert.equal(first.count, 3);
+    for (const { failure_rate, peak_memory_bytes, gpu_bytes, model_bytes } of first.models) {
+      assert.equal(failure_rate, 0.25);
+      // The weights lie on the GPU, and the process holds more than them.
+      assert.ok(gpu_bytes > model_bytes && gpu_bytes < 100e6, `${gpu_bytes}`);
+      assert.ok(peak_memory_bytes > 5e7 && peak_memory_bytes < 4e9, `${peak_memory_bytes}`);
+    }
+    const page = await Deno.readTextFile(`${folder}/out/compare.html`);
+    assert.match(page, /peak memory<\/th><td class="n">\d+\.\d MB/);
+    // Nothing is left to caption but what failed: what was measured stays, unless more was needed.
+    const again = await compare();
+    for (const [i, { gpu_bytes, peak_memory_bytes, rougeL }] of again.models.entries()) {
+      assert.equal(gpu_bytes, first.models[i].gpu_bytes);
+      assert.ok(peak_memory_bytes >= first.models[i].peak_memory_bytes);
+      assert.equal(rougeL, first.models[i].rougeL);
+    }
+    const refused = await runTask("compare", [
+      "--before",
+      "embedded:captioner",
+      "--after",
+      `${folder}/data`,
+      "--json",
+    ]);
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, /could not be run; see above/);
+  });
+});
+
 Deno.test("evaluate refuses what it cannot do with one line", async () => {
   const none = await runTask("evaluate", []);
   assert.equal(none.code, 1);
