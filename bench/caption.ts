@@ -5,6 +5,8 @@
  */
 
 import { Rng } from "../lib/base/rng.ts";
+import { CaptionScorer } from "../lib/generate/confidence.ts";
+import { ForcedDecoder } from "../lib/generate/forced_decoder.ts";
 import { CaptionGenerator } from "../lib/generate/generator.ts";
 import type { Gpu } from "../lib/gpu/device.ts";
 import { destroyTensor } from "../lib/gpu/tensor.ts";
@@ -18,6 +20,8 @@ export interface CaptionResult {
   numBeams: number;
   /** From pixel values on the host to token ids on the host. */
   caption: Cost;
+  /** What it takes to say how sure the model is of the caption: all tokens once more, after the blank image that was run before. */
+  confidence: Cost;
   /** One decoding step without the way back to the host. */
   decode: Cost;
   /** The step's matmuls alone. */
@@ -46,15 +50,19 @@ export async function measureCaption(
   const { channels, imageSize } = config.vision;
   const rng = new Rng(4);
   const pixelValues = Float32Array.from({ length: channels * imageSize ** 2 }, () => rng.next() * 2 - 1);
-  let tokens = 0;
+  let ids: readonly number[] = [];
   const plan = generator.decodePlan;
   const products = plan.select(({ kernel }) => kernel.startsWith("matmul"));
   const [caption] = await compare([() =>
     timeOnce(async () => {
       // No token ends the caption, so that every one has all its tokens.
       const [hypotheses] = await generator.generate(pixelValues, 1, { eosIds: [] });
-      tokens = hypotheses![0]!.ids.length;
+      ids = hypotheses![0]!.ids;
     })], repeat);
+  const forced = await ForcedDecoder.create(gpu, { config, weights, maxNewTokens });
+  const scorer = new CaptionScorer(forced, { blank: new Float32Array(pixelValues.length) });
+  const [confidence] = await compare([() => timeOnce(() => scorer.scoreBlank([ids]))], repeat);
+  forced.destroy();
   const [decode, decodeMatmul] = await compare(
     [plan, products].map((each) => () => timeSubmitted(gpu, () => each.run())),
     4 * repeat,
@@ -68,9 +76,10 @@ export async function measureCaption(
     model: name,
     numBeams,
     caption: caption!,
+    confidence: confidence!,
     decode: decode!,
     decodeMatmul: decodeMatmul!,
-    tokens,
+    tokens: ids.length,
     dispatchesPerToken,
   };
 }
@@ -85,6 +94,8 @@ export function formatCaptions(results: readonly CaptionResult[]): string {
       String(result.tokens),
       seconds(result.caption.wallMs),
       seconds(result.caption.cpuMs),
+      seconds(result.confidence.wallMs),
+      seconds(result.confidence.cpuMs),
       ms(result.decode.wallMs),
       ms(result.decode.cpuMs),
       ms(result.decodeMatmul.cpuMs),
@@ -96,12 +107,14 @@ export function formatCaptions(results: readonly CaptionResult[]): string {
         "tokens",
         "clock",
         "processor",
+        "confidence, clock",
+        "processor",
         "token, clock",
         "processor",
         "its matmuls",
         "dispatches",
       ],
-      right: [1, 2, 3, 4, 5, 6, 7],
+      right: [1, 2, 3, 4, 5, 6, 7, 8, 9],
     },
   );
 }

@@ -9,29 +9,23 @@
  */
 
 import { UserError } from "../lib/base/errors.ts";
-import { coverageOf, summarizeCoverage } from "../lib/evaluate/coverage.ts";
-import { describeCoverage, formatCoverage } from "../lib/evaluate/coverage_page.ts";
-import { formatInterval, formatScore, MODEL_SCORE_TITLES } from "../lib/evaluate/report.ts";
+import { coverageOf } from "../lib/evaluate/coverage.ts";
+import { formatCoverage } from "../lib/evaluate/coverage_page.ts";
+import { formatInterval, formatScore } from "../lib/evaluate/report.ts";
 import { createCommand, EXIT_CODES, parseInteger, runTask } from "../lib/host/arguments.ts";
-import {
-  addCalibrateOptions,
-  calibrateModel,
-  checkCalibration,
-  checkThresholds,
-  describeCalibration,
-  describeCheck,
-} from "../lib/host/calibrate.ts";
+import { calibrateModel, checkCalibration, checkThresholds } from "../lib/host/calibrate.ts";
+import { addCalibrateOptions } from "../lib/host/calibrate_options.ts";
 import { captionDataset, forgetCaptions } from "../lib/host/caption_dataset.ts";
 import {
-  describeTimes,
   evaluateRows,
   openSynonyms,
   readPredictions,
   scoreWithModels,
   writeEvaluation,
 } from "../lib/host/evaluate.ts";
+import { describeEvaluation, summarizeEvaluation } from "../lib/host/evaluate_facts.ts";
 import { addEvaluateOptions } from "../lib/host/evaluate_options.ts";
-import { formatBytes, formatTable } from "../lib/host/terminal.ts";
+import { formatTable } from "../lib/host/terminal.ts";
 import { METRIC_NAMES } from "../lib/text/metrics/corpus.ts";
 import { METRIC_TITLES } from "../lib/text/metrics/titles.ts";
 
@@ -86,58 +80,18 @@ await runTask(async ({ handleInterrupt }) => {
   const checked = judging && !flags.calibrate
     ? await checkThresholds(evaluated.rows, { ...judging, draws })
     : undefined;
-  const { values, diversity } = evaluated.scores;
-  const times = describeTimes(rows);
-  const meteor = synonyms === undefined ? "exact, stem" : "exact, stem, synonyms";
-  const summary = {
-    ...values,
-    ...others.values,
-    count: rows.length,
-    tokenizer: flags.tokenizer,
-    meteor_stages: meteor,
-    intervals: { ...evaluated.intervals, ...others.intervals },
-    diversity,
-    ...(coverage && { coverage: summarizeCoverage(coverage) }),
-    ...(calibrated && { calibration: calibrated }),
-    ...(checked && { abstention: checked }),
-    ...(times && { time_ms: times }),
-    ...(captioned?.memory && { memory: captioned.memory }),
-    ...(captioned &&
-      { failed: captioned.failed, model_bytes: captioned.modelBytes, resumed: captioned.resumed }),
+  const evaluation = {
+    ...flags,
+    rows,
+    evaluated,
+    others,
+    captioned,
+    coverage,
+    calibrated,
+    checked,
+    meteor: synonyms === undefined ? "exact, stem" : "exact, stem, synonyms",
   };
-  const facts: [string, string][] = [
-    [
-      "Captions",
-      model === undefined ? predictions! : `${model} on ${flags.dataset.join(", ")}, ${flags.split}`,
-    ],
-    ["Images", `${rows.length}${captioned?.failed.length ? `, ${captioned.failed.length} failed` : ""}`],
-    ["Tokenizer", flags.tokenizer],
-    ["METEOR", meteor],
-    [
-      "Words of a caption",
-      `${diversity.meanLength.toFixed(1)} (${diversity.minLength} to ${diversity.maxLength})`,
-    ],
-    ["Vocabulary", `${diversity.vocabulary} words`],
-    ["Distinct-1, -2", `${diversity.distinct1.toFixed(3)}, ${diversity.distinct2.toFixed(3)}`],
-    ["Repetition", diversity.repetition.toFixed(3)],
-    ["Duplicates", diversity.duplicates.toFixed(3)],
-    ...Object.entries(others.values).map(([name, value]): [string, string] => [
-      MODEL_SCORE_TITLES[name] ?? name,
-      `${formatScore(value)} (${formatInterval(others.intervals[name]!)})`,
-    ]),
-    ...describeCoverage(coverage),
-    ...describeCalibration(calibrated),
-    ...describeCheck(checked),
-    ...(times
-      ? [["Time of a caption", `median ${times.p50} ms, 95 % within ${times.p95} ms`] as [string, string]]
-      : []),
-    ...(captioned?.modelBytes === undefined
-      ? []
-      : [["Weights", formatBytes(captioned.modelBytes)] as [string, string]]),
-    ...(captioned?.memory === undefined
-      ? []
-      : [["Peak memory", formatBytes(captioned.memory.peakBytes)] as [string, string]]),
-  ];
+  const [summary, facts] = [summarizeEvaluation(evaluation), describeEvaluation(evaluation)];
   if (outputDir !== undefined) {
     const title = `Evaluation of ${model ?? predictions}`;
     await writeEvaluation(outputDir, {
@@ -157,7 +111,7 @@ await runTask(async ({ handleInterrupt }) => {
       formatTable(
         METRIC_NAMES.map((name) => [
           METRIC_TITLES[name],
-          formatScore(values[name]),
+          formatScore(evaluated.scores.values[name]),
           formatInterval(evaluated.intervals[name]),
         ]),
         { header: ["metric", "value", "95 % interval"], right: [1, 2] },

@@ -32,7 +32,7 @@ export async function captionInProcess(options: CaptionDatasetOptions): Promise<
     stderr: "inherit",
   }).spawn();
   // A Ctrl-C reaches all processes of a terminal, and a second signal would end this one in the middle of its batch.
-  let timer: number | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined;
   const stop = () => timer = setTimeout(() => child.kill("SIGTERM"), STOP_AFTER_MS);
   signal?.addEventListener("abort", stop);
   const { code, stdout } = await child.output();

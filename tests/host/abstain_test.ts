@@ -155,10 +155,13 @@ Deno.test("evaluate --calibrate keeps thresholds with the model, and refuses a h
     const { calibration, coverage, count } = JSON.parse(done.stdout);
     assert.equal(count, 60);
     assert.ok(calibration.coverage > 0.5 && calibration.error <= 0.02);
-    assert.deepEqual(Object.keys(calibration.falseCaptions), ["noise", "blank"]);
+    assert.deepEqual(Object.keys(calibration.false_captions), ["noise", "blank"]);
     assert.ok(coverage.log_probability_per_token.area <= coverage.error);
     const kept = (await openCalibration(model))!;
-    assert.deepEqual(kept.thresholds, calibration.thresholds);
+    assert.deepEqual(kept.thresholds, {
+      logProbPerToken: calibration.min_log_probability_per_token,
+      imageGainPerToken: calibration.min_image_gain_per_token,
+    });
     assert.equal(kept.foundOn["split"], "validation");
     const page = await Deno.readTextFile(`${folder}/out/report.html`);
     assert.match(page, /Coverage against error/);
