@@ -39,6 +39,7 @@ export {
   type ProtectedCategory,
   type ProtectedMatch,
 } from "./lib/quality/protected_terms.ts";
+export { type NeutralCaption, neutralizeCaption } from "./lib/quality/neutralize.ts";
 export { UserError } from "./lib/base/errors.ts";
 
 if (import.meta.main) {

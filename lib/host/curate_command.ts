@@ -9,7 +9,7 @@ import type { Split } from "../datasets/rows.ts";
 import { type Command, createCommand, Option, parseInteger, parseNumber } from "./arguments.ts";
 import type { AskOptions, AskResult, CurateDataOptions, CurateResult } from "./curate.ts";
 import { CURATED_FORMATS } from "./curated_dataset.ts";
-import { DATASET_NAMES } from "./dataset_options.ts";
+import { SINGLE_DATASET_NAMES } from "./dataset_options.ts";
 
 /** What the flags come to. */
 export interface CurateCommandOptions {
@@ -32,7 +32,7 @@ function addDataFlags(command: Command<[], { debug?: true }>) {
   return command
     .option(
       "--dataset <name>",
-      `data set: ${DATASET_NAMES}, an id of the Hub (org/name[@revision]), a folder or a file`,
+      `data set: ${SINGLE_DATASET_NAMES}, an id of the Hub (org/name[@revision]), a folder or a file`,
       "sample",
     )
     .addOption(

@@ -9,13 +9,12 @@ import { ALL_DATASETS, EMBEDDED_DATASET, NAMED_DATASETS } from "../datasets/regi
 import { type Command, InvalidArgumentError, Option, parseInteger, parseNumber } from "./arguments.ts";
 import type { SampleSizes } from "./train_data.ts";
 
-/** Names of data sets, as help texts list them. */
-export const DATASET_NAMES: string = [
-  EMBEDDED_DATASET,
-  ...NAMED_DATASETS.map(({ name }) => name),
-  ALL_DATASETS,
-]
+/** Names of data sets, as help texts of commands that take one list them. */
+export const SINGLE_DATASET_NAMES: string = [EMBEDDED_DATASET, ...NAMED_DATASETS.map(({ name }) => name)]
   .join(", ");
+
+/** Names of data sets, as help texts of commands that take several list them. */
+export const DATASET_NAMES = `${SINGLE_DATASET_NAMES}, ${ALL_DATASETS}`;
 
 /** What the flags come to. */
 export interface DatasetFlags {

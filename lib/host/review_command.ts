@@ -7,7 +7,7 @@
 import type { Split } from "../datasets/rows.ts";
 import { createCommand, Option, parseInteger, parseNumber } from "./arguments.ts";
 import { CURATED_FORMATS } from "./curated_dataset.ts";
-import { DATASET_NAMES } from "./dataset_options.ts";
+import { SINGLE_DATASET_NAMES } from "./dataset_options.ts";
 import type { ReviewChoice, ReviewExport, ReviewOptions } from "./review.ts";
 
 /** What the flags come to. */
@@ -28,7 +28,7 @@ export function parseReviewArguments(args: readonly string[]): ReviewCommandOpti
   )
     .option(
       "--dataset <name>",
-      `data set: ${DATASET_NAMES}, an id of the Hub (org/name[@revision]), a folder or a file`,
+      `data set: ${SINGLE_DATASET_NAMES}, an id of the Hub (org/name[@revision]), a folder or a file`,
       "sample",
     )
     .addOption(
