@@ -36,6 +36,7 @@ export async function captionFiles(
   const { json, thresholds, ...search } = options;
   let abstained = 0;
   const failed = await forEachImage(paths, {
+    json,
     work: (images) =>
       captioner.captionAll(images, { ...search, confidence: json || thresholds !== undefined }),
     onResult(path, { caption, confidence, tokens, timeMs }: Caption) {
@@ -79,6 +80,7 @@ export async function scoreFiles(
   }
   let refused = 0;
   const failed = await forEachImage(paths, {
+    json,
     work: (images) => captioner.scoreText(images, text),
     onResult(path, { confidence, tokens, timeMs }: TextScore) {
       const reason = thresholds && reasonToAbstain(confidence, thresholds);
@@ -115,7 +117,8 @@ function writeJson(value: unknown): void {
 /** Reads images, works on them in chunks and tells of each; what fails is named and counted. */
 async function forEachImage<T extends { outOfDomain: boolean }>(
   paths: readonly string[],
-  { work, onResult }: {
+  { work, onResult, json }: {
+    json?: true | undefined;
     work(images: readonly Uint8Array[]): Promise<T[]>;
     onResult(path: string, result: T): void;
   },
@@ -131,6 +134,8 @@ async function forEachImage<T extends { outOfDomain: boolean }>(
       const result = bytes === undefined ? error! : results.shift()!;
       if (typeof result === "string") {
         failed++;
+        // Whoever reads the lines hears of every image.
+        if (json) writeJson({ image: path, error: result });
         console.error(`${path}: ${result}`);
         continue;
       }

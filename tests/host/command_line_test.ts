@@ -48,12 +48,15 @@ Deno.test("caption prints one JSON object an image, keeps going past damaged one
     );
     assert.equal(code, 1, err);
     const lines = out.trim().split("\n").map((line) => JSON.parse(line));
-    assert.equal(lines.length, 1);
+    assert.equal(lines.length, 3);
+    for (const [i, name] of ["b.png", "c.png"].entries()) {
+      assert.deepEqual(Object.keys(lines[i + 1]), ["image", "error"]);
+      assert.equal(lines[i + 1].image, `${folder}/${name}`);
+      assert.match(err, new RegExp(`${name}: .+`));
+    }
     assert.equal(lines[0].image, `${folder}/a.png`);
     assert.ok(lines[0].caption.length > 3);
     assert.ok(lines[0].log_probability < 0 && lines[0].tokens > 1);
-    assert.match(err, /b\.png: .+/);
-    assert.match(err, /c\.png: .+/);
     assert.match(err, /2 of 3 images/);
     assert.doesNotMatch(err, /XDG_RUNTIME_DIR/);
   } finally {
