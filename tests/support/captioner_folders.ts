@@ -133,8 +133,8 @@ export function captionerFolders(options: FoldersOptions): CaptionerFolders {
 
 const encode = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text);
 
-/** 60 ids: three special ones and single characters. */
-const TOKENIZER = {
+/** `tokenizer.json` of 60 ids: three special ones and single characters. */
+export const TOKENIZER = {
   version: "1.0",
   added_tokens: ["<s>", "<pad>", "</s>"].map((content, id) => ({
     id,
