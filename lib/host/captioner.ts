@@ -115,6 +115,7 @@ export class Captioner extends ImageCaptioner {
     }
   }
 
+  /** Weights, caches and activations on the GPU in bytes. */
   override get gpuBytes(): number {
     const { vision, decoder, trainable } = this.#parts;
     const plans = [...this.#generators.values(), ...(this.#forcing ? [this.#forcing] : [])];

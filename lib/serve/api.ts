@@ -7,6 +7,7 @@
 import { describeError } from "../base/errors.ts";
 import { Batcher, QueueFullError } from "./batcher.ts";
 import type { RequestOptions } from "../models/caption_options.ts";
+import { type Confidence, formatConfidence } from "../models/calibration.ts";
 import { eventStream } from "./events.ts";
 import { openApi } from "./open_api.ts";
 import page from "./page.html" with { type: "text" };
@@ -19,6 +20,8 @@ export interface ServedCaption {
   caption: string;
   logProb: number;
   tokens: number;
+  /** How sure the model is, where it says so. */
+  confidence?: Confidence | undefined;
   /** True when the model was made for other images. */
   outOfDomain: boolean;
 }
@@ -321,9 +324,10 @@ function isAuthorized(request: Request, token: string): boolean {
 const json = (value: unknown, status = 200): Response =>
   Response.json(value, { status, headers: { "cache-control": "no-store" } });
 
-const captionFields = ({ caption, logProb, tokens, outOfDomain }: ServedCaption) => ({
+const captionFields = ({ caption, logProb, tokens, confidence, outOfDomain }: ServedCaption) => ({
   caption,
   log_probability: logProb,
+  ...(confidence && formatConfidence(confidence)),
   tokens,
   ...(outOfDomain && { out_of_domain: true }),
 });

@@ -109,6 +109,12 @@ export function openApi(): JsonObject {
             model: { type: "string" },
             caption: { type: "string" },
             log_probability: { type: "number", description: "Of all tokens together, natural logarithm" },
+            log_probability_per_token: { type: "number" },
+            image_gain: {
+              type: "number",
+              description: "How much the image raises log_probability over a blank image",
+            },
+            image_gain_per_token: { type: "number" },
             tokens: { type: "integer" },
             out_of_domain: { type: "boolean", description: "The model was made for other images" },
           },

@@ -201,6 +201,7 @@ Deno.test("compare tells memory and failures of models, each from a process of i
       "--after",
       `${folder}/data`,
       "--json",
+      ...["--output-dir", `${folder}/refused`],
     ]);
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, /could not be run; see above/);

@@ -238,7 +238,13 @@ Deno.test("a caption is told as it grows to whoever asks for events, errors too"
     caption: (images, _options, onTexts) => {
       for (const text of ["A", "A dog", "A dog", "A dog."]) onTexts(images.map(() => text));
       return Promise.resolve(
-        images.map(() => ({ caption: "A dog.", logProb: -1, tokens: 3, outOfDomain: false })),
+        images.map(() => ({
+          caption: "A dog.",
+          logProb: -3,
+          tokens: 3,
+          confidence: { logProb: -3, logProbPerToken: -1, imageGain: 6, imageGainPerToken: 2 },
+          outOfDomain: false,
+        })),
       );
     },
   });
@@ -256,7 +262,15 @@ Deno.test("a caption is told as it grows to whoever asks for events, errors too"
     ["text", { caption: "A" }],
     ["text", { caption: "A dog" }],
     ["text", { caption: "A dog." }],
-    ["done", { model: "m", caption: "A dog.", log_probability: -1, tokens: 3 }],
+    ["done", {
+      model: "m",
+      caption: "A dog.",
+      log_probability: -3,
+      log_probability_per_token: -1,
+      image_gain: 6,
+      image_gain_per_token: 2,
+      tokens: 3,
+    }],
   ]);
   const [[name, data]] = await events(bytes(0xff)) as [[string, { error: { code: string } }]];
   assert.deepEqual([name, data.error.code], ["error", "bad_image"]);
