@@ -66,9 +66,13 @@ export function lineChart(options: LineChartOptions): string {
     `<line class="grid" x1="${MARGIN.left}" x2="${WIDTH - MARGIN.right}" y1="${y(tick)}" y2="${y(tick)}"/>` +
     `<text x="${MARGIN.left - 8}" y="${y(tick) + 4}" text-anchor="end">${formatTick(tick)}</text>`
   );
-  const marks = xTicks.map((tick) =>
-    `<text x="${x(tick)}" y="${HEIGHT - MARGIN.bottom + 24}" text-anchor="middle">${formatTick(tick)}</text>`
-  );
+  const marks = xTicks.map((tick, i) => {
+    // Powers of ten are long numbers: the last would be cut off at the edge.
+    const anchor = logarithmic && i === xTicks.length - 1 ? "end" : "middle";
+    return `<text x="${x(tick)}" y="${HEIGHT - MARGIN.bottom + 24}" text-anchor="${anchor}">${
+      formatTick(tick)
+    }</text>`;
+  });
   const lines = drawn.map(({ points, kind }, i) => {
     const places = points.map((p) => ({ x: x(p.x), y: y(p.y) }));
     if (kind === "bars") return bars(places, { ground: y(yTicks[0]!), index: i + 1 });

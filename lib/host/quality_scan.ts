@@ -44,6 +44,9 @@ export async function scanRows(
 ): Promise<void> {
   const { signal, quiet = false, images, clip } = options;
   if (spill.rows >= opened.total) return;
+  const step = images || clip || options.bert ? options.batchSize : TEXT_ROWS;
+  // A batch that was cut short is looked at again: what a row is compared with depends on the others of its batch.
+  await spill.keep(batchBefore(opened.groups, { row: spill.rows, step }));
   using progress = startProgress({ label: "report", total: opened.total, initial: spill.rows, quiet });
   using workers = images ? new ImageWorkers({ config: clip?.processor }) : undefined;
   let synced = performance.now();
@@ -55,7 +58,6 @@ export async function scanRows(
     await spill.sync();
     synced = performance.now();
   };
-  const step = images || clip || options.bert ? options.batchSize : TEXT_ROWS;
   try {
     for await (const rows of chunksOf(opened.groups, { from: spill.rows, step })) {
       signal?.throwIfAborted();
@@ -68,6 +70,16 @@ export async function scanRows(
   } finally {
     await spill.sync();
   }
+}
+
+/** The row that begins the batch in which a row lies. */
+function batchBefore(groups: readonly QualityGroup[], { row, step }: { row: number; step: number }): number {
+  let start = 0;
+  for (const { count } of groups) {
+    if (row < start + count) return start + Math.floor((row - start) / step) * step;
+    start += count;
+  }
+  return start;
 }
 
 /** Rows from a place on, some at a time; groups that lie before it are not read. */

@@ -59,13 +59,24 @@ export class QualitySpill implements Disposable {
     return this.#width;
   }
 
-  async #restore(): Promise<void> {
+  /** Keeps the first rows and forgets the others. */
+  async keep(rows: number): Promise<void> {
+    if (rows < this.#rows) await this.#restore(rows);
+  }
+
+  async #restore(most = Infinity): Promise<void> {
     const size = (await stat(`${this.#folder}/${EXAMPLES}`))?.size ?? 0;
     let [whole, offset] = [0, 0];
+    [this.#rows, this.#embeddingCount] = [0, 0];
     for await (const bytes of this.#chunks()) {
-      const last = bytes.lastIndexOf(NEWLINE);
-      for (const byte of bytes) if (byte === NEWLINE) this.#rows++;
-      if (last >= 0) whole = offset + last + 1;
+      for (
+        let at = bytes.indexOf(NEWLINE);
+        at >= 0 && this.#rows < most;
+        at = bytes.indexOf(NEWLINE, at + 1)
+      ) {
+        this.#rows++;
+        whole = offset + at + 1;
+      }
       offset += bytes.length;
     }
     if (whole < size) await this.#lines.truncate(whole);

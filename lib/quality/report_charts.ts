@@ -76,9 +76,10 @@ function lengthChart({ lengths }: QualityTotals): string {
     const bin = Math.floor(length / step);
     bins.set(bin, (bins.get(bin) ?? 0) + captions);
   }
-  const points = Array.from({ length: Math.floor(longest / step) + 1 }, (_, bin) => ({
-    x: bin * step,
-    y: bins.get(bin) ?? 0,
+  const first = Math.floor(sorted[0]![0] / step);
+  const points = Array.from({ length: Math.floor(longest / step) + 1 - first }, (_, i) => ({
+    x: (first + i) * step,
+    y: bins.get(first + i) ?? 0,
   }));
   return lineChart({
     title: "Length of captions",

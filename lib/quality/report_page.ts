@@ -88,14 +88,11 @@ const wide = (rows: readonly string[], title: string) =>
 function verdictsTable({ verdicts, imbalance_warnings: warnings }: QualitySummary): string {
   const rows = verdicts.map(({ id, title, value, grade }) => {
     const threshold = thresholdOf(id);
-    return `<tr>${head(title)}${
-      number(formatValue(value, threshold))
-    }<td><span class="grade-${grade}">${grade}</span></td>` +
-      `<td class="threshold">${escapeHtml(describeThreshold(threshold))}<br>${
-        escapeHtml(threshold.source)
-      }</td></tr>`;
+    const bounds = `${escapeHtml(describeThreshold(threshold))}<br>${escapeHtml(threshold.source)}`;
+    return `<tr><th scope="row">${escapeHtml(title)}<div class="threshold">${bounds}</div></th>` +
+      `${number(formatValue(value, threshold))}<td><span class="grade-${grade}">${grade}</span></td></tr>`;
   });
-  return wide([columns("Check", "Value", "Verdict", "Thresholds and their source"), ...rows], "Verdicts") +
+  return wide([columns("Check, its thresholds and their source", "Value", "Verdict"), ...rows], "Verdicts") +
     warnings.map((warning) => `<p><strong>Imbalance:</strong> ${escapeHtml(warning)}</p>`).join("");
 }
 
@@ -233,7 +230,7 @@ function duplicatesPart(summary: QualitySummary, groups: readonly ShownGroup[]):
   if (summary.images_inspected === 0) return "<p>No image was looked at.</p>";
   const { near_duplicates_by_hash: hash, near_duplicates_by_embedding: embedding } = summary;
   const leaks = summary.splits.length > 1
-    ? `${hash.leakedGroups} groups lie in several splits.`
+    ? `Groups that lie in several splits: ${hash.leakedGroups}.`
     : "One split was looked at; leaks between splits show with --split all.";
   const list = groups.map(({ method, count, images }) =>
     `<h3>${count} alike by ${method}${
@@ -246,16 +243,16 @@ function duplicatesPart(summary: QualitySummary, groups: readonly ShownGroup[]):
       ).join("")
     }</div>`
   );
-  return `<p>${hash.groups} groups by perceptual hash (${hash.surplus} images too many)${
-    embedding === null ? "" : `, ${embedding.groups} by embedding, which may only show the same things`
-  }; ${summary.identical_images} images are equal to an earlier one byte by byte. ${leaks}</p>${
+  return `<p>Groups by perceptual hash: ${hash.groups}, with ${hash.surplus} images too many${
+    embedding === null ? "" : `; by embedding, which may only show the same things: ${embedding.groups}`
+  }; images that are equal to an earlier one byte by byte: ${summary.identical_images}. ${leaks}</p>${
     list.join("\n")
   }`;
 }
 
 function image(picture: string | undefined, alt: string): string {
   return picture !== undefined && isPicture(picture)
-    ? `<img loading="lazy" alt="${escapeHtml(alt)}" src="${picture}">`
+    ? `<img decoding="async" alt="${escapeHtml(alt)}" src="${picture}">`
     : "";
 }
 

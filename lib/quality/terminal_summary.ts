@@ -73,7 +73,7 @@ function verdictLines(summary: QualitySummary): string[] {
     id.startsWith("protected_") && value === 0 && !summary.bias[id.replace(/^protected_/, "")]?.original
   );
   const shown = summary.verdicts.filter((verdict) => !silent.includes(verdict)).map(cell);
-  if (silent.length > 0) shown.push(`++ ${silent.length} more categories of bias: never mentioned`);
+  if (silent.length > 0) shown.push(`++ ${silent.length} other kinds of bias: none`);
   const half = Math.ceil(shown.length / 2);
   return shown.slice(0, half).map((left, i) => `${left.padEnd(40)}${shown[half + i] ?? ""}`.trimEnd());
 }

@@ -164,9 +164,11 @@ export interface Verdict {
   readonly grade: Grade;
 }
 
-/** A value as people read it. */
+/** A value as people read it; shares near none and near all with more digits. */
 export function formatValue(value: number, { unit }: Pick<Threshold, "unit">): string {
-  return unit === "share" ? `${(value * 100).toFixed(value > 0 && value < 0.1 ? 2 : 1)} %` : value.toFixed(3);
+  if (unit === "number") return value.toFixed(3);
+  const isNearEnd = (value > 0 && value < 0.1) || (value > 0.99 && value < 1);
+  return `${(value * 100).toFixed(isNearEnd ? 2 : 1)} %`;
 }
 
 /** The bounds of a threshold in a line: `excellent ≥ 0.350 · good ≥ 0.300 · fair ≥ 0.250`. */

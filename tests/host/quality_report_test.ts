@@ -192,11 +192,39 @@ Deno.test("a broken report goes on where it stopped and gives the same files", a
   assert.equal((await report(path, { outputDir })).resumed, 0, "a finished report is made anew");
 });
 
+Deno.test("a report with models that was cut inside a batch gives the same scores", async () => {
+  const models = {
+    clipModel: "embedded:siglip",
+    bertModel: "embedded:siglip",
+    gpu: await testGpu(),
+    batchSize: 8,
+  };
+  const whole = await report("sample", { ...models, split: "validation" });
+  const outputDir = `${await newFolder()}/report`;
+  await runUntilBroken("sample", outputDir, { ...models, split: "validation" });
+  const journal = `${outputDir}/.work/examples.jsonl`;
+  const lines = (await Deno.readTextFile(journal)).split("\n");
+  await Deno.writeTextFile(journal, lines.slice(0, 37).join("\n") + "\n");
+  const resumed = await report("sample", { ...models, split: "validation", outputDir });
+  assert.equal(resumed.resumed, 37);
+  assert.deepEqual(resumed.summary, whole.summary);
+  for (const name of ["per_example_scores.csv", "near_duplicates.csv"]) {
+    assert.equal(
+      await Deno.readTextFile(`${outputDir}/${name}`),
+      await Deno.readTextFile(`${whole.outputDir}/${name}`),
+    );
+  }
+});
+
 /** Looks at all rows and then cannot write: a folder lies where a table should. */
-async function runUntilBroken(path: string, outputDir: string): Promise<void> {
+async function runUntilBroken(
+  dataset: string,
+  outputDir: string,
+  options: Partial<QualityReportOptions> = {},
+): Promise<void> {
   await removeIfThere(`${outputDir}/per_example_scores.csv`);
   await Deno.mkdir(`${outputDir}/per_example_scores.csv/x`, { recursive: true });
-  await assert.rejects(report(path, { outputDir }));
+  await assert.rejects(report(dataset, { ...options, outputDir }));
   await Deno.remove(`${outputDir}/per_example_scores.csv`, { recursive: true });
 }
 
