@@ -10,18 +10,10 @@ import { projectPath } from "../../lib/host/model_folders.ts";
 import { encodeBmp } from "../../lib/image/bmp.ts";
 import { CALIBRATION_FILE, reasonToAbstain } from "../../lib/models/calibration.ts";
 import { testGpu } from "../support/gpu.ts";
+import { inTemporaryFolder } from "../support/hub_client.ts";
 
 const SCENE = projectPath("data/sample/test/0000.png");
 const OTHER_SCENE = projectPath("data/sample/test/0001.png");
-
-async function inFolder(work: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await work(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
 
 /** The embedded captioner under another path, without thresholds. */
 async function copyCaptioner(folder: string): Promise<string> {
@@ -46,7 +38,7 @@ const caption = (...args: string[]) => run("mod.ts", "caption", "--model", "embe
 const jsonLines = (text: string) => text.trim().split("\n").map((line) => JSON.parse(line));
 
 Deno.test("caption --abstain captions a scene, and says of noise and of a blank picture why it does not", async () => {
-  await inFolder(async (folder) => {
+  await inTemporaryFolder(async (folder) => {
     const [noise, blank] = [`${folder}/noise.bmp`, `${folder}/blank.bmp`];
     await Deno.writeFile(noise, encodeBmp(drawNonPhotograph("noise", 77)));
     await Deno.writeFile(blank, encodeBmp(drawNonPhotograph("blank", 77)));
@@ -111,7 +103,7 @@ Deno.test("texts that cannot be scored, and flags that do not go together, are r
 });
 
 Deno.test("without thresholds abstaining is refused with the command that finds them; damaged ones are named", async () => {
-  await inFolder(async (folder) => {
+  await inTemporaryFolder(async (folder) => {
     const model = await copyCaptioner(folder);
     assert.equal(await openCalibration(model), undefined);
     await assert.rejects(requireCalibration(model), {
@@ -140,7 +132,7 @@ Deno.test("without thresholds abstaining is refused with the command that finds 
 });
 
 Deno.test("evaluate --calibrate keeps thresholds with the model, and refuses a handful of captions", async () => {
-  await inFolder(async (folder) => {
+  await inTemporaryFolder(async (folder) => {
     const model = await copyCaptioner(folder);
     const args = ["--model", model, "--calibrate", "--error-metric", "exact", "--num-beams", "1", "--json"];
     const out = ["--output-dir", `${folder}/out`, "--bootstrap-samples", "10"];
@@ -197,7 +189,7 @@ Deno.test("what calibration cannot work with is refused before anything is capti
 });
 
 Deno.test("an exported captioner has the thresholds of its model", async () => {
-  await inFolder(async (outputDir) => {
+  await inTemporaryFolder(async (outputDir) => {
     const layouts = ["parts", "web-llava", "web-pipeline"] as const;
     await exportOnnx({
       model: "embedded:captioner",
