@@ -222,10 +222,8 @@ async function scan(
     return {};
   }
   // A model that is not there is told before the GPU is asked.
-  for (const model of Object.values(models)) {
-    if (model !== undefined) {
-      await resolveModelFolder(model, options.signal ? { signal: options.signal } : {});
-    }
+  for (const [kind, model] of Object.entries(models)) {
+    if (model !== undefined) await findModel(model, `--${kind}-model`, options.signal);
   }
   const gpu = options.gpu ?? await openTrainGpu(options.device ?? "auto");
   try {
@@ -245,6 +243,18 @@ async function scan(
     }
   } finally {
     if (options.gpu === undefined) gpu.destroy();
+  }
+}
+
+/** Looks for a model, and downloads it. @throws {UserError} If there is none; the message says how to do without */
+async function findModel(model: string, flag: string, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await resolveModelFolder(model, signal ? { signal } : {});
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(`${error.message}; or name a folder with ${flag}, or ${flag} none to do without`, {
+      cause: error,
+    });
   }
 }
 
