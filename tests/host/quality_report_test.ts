@@ -12,6 +12,11 @@ import { sharp } from "../../lib/host/sharp.ts";
 import { openParquet } from "../../lib/datasets/parquet.ts";
 import { openFile, removeIfThere } from "../../lib/host/files.ts";
 import { EXAMPLE_COLUMNS, RANKED_COLUMNS } from "../../lib/quality/tables.ts";
+import { cosine } from "../../lib/evaluate/similarity.ts";
+import { ClipScorer } from "../../lib/host/clip_scorer.ts";
+import { decodeImage } from "../../lib/host/decode.ts";
+import { preprocess } from "../../lib/image/processor.ts";
+import { TOKENIZER } from "../support/captioner_folders.ts";
 import { testGpu } from "../support/gpu.ts";
 
 /** Columns that the Python report writes, in its order. */
@@ -457,5 +462,71 @@ Deno.test("flags have the Python project's names and defaults", () => {
   assert.throws(
     () => parseQualityArguments([], { MAX_SAMPLES: "many" }),
     /MAX_SAMPLES|maxSamples|whole number/,
+  );
+});
+
+/** A golden model's folder with a tokenizer of single characters. */
+async function modelFolder(name: "clip" | "roberta"): Promise<string> {
+  const folder = await newFolder();
+  for (const file of ["config.json", "model.safetensors"]) {
+    await Deno.copyFile(
+      new URL(`../golden/parity/${name}/model/${file}`, import.meta.url),
+      `${folder}/${file}`,
+    );
+  }
+  const texts = {
+    "tokenizer.json": TOKENIZER,
+    "tokenizer_config.json": { eos_token: "</s>", pad_token: "<pad>", bos_token: "<s>" },
+    "preprocessor_config.json": {
+      image_processor_type: "CLIPImageProcessor",
+      size: { shortest_edge: 32 },
+      crop_size: 32,
+    },
+  };
+  for (const [file, json] of Object.entries(texts)) {
+    await Deno.writeTextFile(`${folder}/${file}`, JSON.stringify(json));
+  }
+  return folder;
+}
+
+Deno.test("a CLIP and a RoBERTa in folders give cosines and F1 on the scales of the thresholds", async () => {
+  const gpu = await testGpu();
+  const clipModel = await modelFolder("clip");
+  const same = "a dog";
+  const folder = await imageFolder([
+    { caption: same, original_alt_text: same, image: 0 },
+    { caption: "a red bus", original_alt_text: "two cats", image: 1 },
+    { caption: "a kite", image: 2 },
+  ]);
+  const { summary, outputDir } = await report(folder, {
+    clipModel,
+    bertModel: await modelFolder("roberta"),
+    bertLayer: 1,
+    gpu,
+    batchSize: 2,
+  });
+  assert.deepEqual([summary.clip_family, summary.bert_is_reference], ["clip", true]);
+  const verdicts = summary.verdicts.map(({ id }) => id);
+  assert.ok(verdicts.includes("alignment_clip") && verdicts.includes("fidelity_roberta"));
+  assert.ok(!verdicts.includes("alignment_ranking"));
+  const table = await readTable(`${outputDir}/per_example_scores.csv`);
+  const rowOf = (caption: string) => table.find(({ alt_text }) => alt_text === caption)!;
+  assert.ok(Math.abs(Number(rowOf(same).bert_score) - 1) < 1e-5, "equal texts");
+  assert.ok(Number(rowOf("a red bus").bert_score) < 1 - 1e-4);
+  assert.equal(rowOf("a kite").bert_score, "", "no original");
+
+  const scorer = await ClipScorer.open(gpu, { model: clipModel, batchSize: 1, prompt: "" });
+  const pixels = preprocess(await decodeImage(await Deno.readFile(rowOf(same).image!)), scorer.processor);
+  const [[image], [text]] = [await scorer.embedImages([pixels]), await scorer.embedTexts([same])];
+  scorer.destroy();
+  assert.ok(Math.abs(Number(rowOf(same).clip_score) - cosine(image!, text!)) < 1e-5, "the caption as it is");
+});
+
+Deno.test("a layer that the model does not have is refused before any row is looked at", async () => {
+  const bertModel = await modelFolder("roberta");
+  const path = await writeLines([{ caption: "a dog", original_alt_text: "a cat" }]);
+  await assert.rejects(
+    report(path, { bertModel, bertLayer: 99, gpu: await testGpu() }),
+    /layer 99.*--bert-layer/,
   );
 });
