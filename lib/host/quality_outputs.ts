@@ -8,7 +8,6 @@ import { PlainTableEncoder } from "../datasets/parquet_write.ts";
 import { formatCsvRow } from "../format/csv.ts";
 import { mostCommon, rareClasses } from "../quality/distribution.ts";
 import type { QualityExample } from "../quality/example.ts";
-import { countDuplicates, embeddingGroups, ImagePrints } from "../quality/near_duplicates.ts";
 import { NumberList } from "../quality/number_list.ts";
 import { badnessRange, reweight, scaleBadness } from "../quality/ranking.ts";
 import {
@@ -23,6 +22,7 @@ import {
 } from "../quality/tables.ts";
 import type { QualityTotals } from "../quality/totals.ts";
 import { writeAll, writeFileAtomically } from "./files.ts";
+import { DuplicateFinder, type FoundDuplicates } from "./quality_duplicates.ts";
 import type { QualitySpill } from "./quality_spill.ts";
 
 /** Examples of a bucket: what is in memory at once when they are put in order. */
@@ -32,59 +32,24 @@ const GROUP_ROWS = 10_000;
 /** Characters of text that are written at once. */
 const TEXT_CHARACTERS = 1e6;
 
-/** An image among those that were looked at. */
-export interface SeenImage {
-  /** Line of its row. */
-  readonly row: number;
-  readonly id: string;
-  readonly sourceId: string;
-  readonly split: string;
-}
-
-/** Groups of near duplicates, by places among the images. */
-export interface FoundDuplicates {
-  readonly images: readonly SeenImage[];
-  readonly byHash: readonly (readonly number[])[];
-  /** Absent where images were not embedded. */
-  readonly byEmbedding?: readonly (readonly number[])[];
-}
-
 /** First pass: adds everything up, and finds images that are nearly the same. */
 export async function addUp(
   spill: QualitySpill,
   totals: QualityTotals,
   { minCosine, onProgress }: { minCosine: number; onProgress(rows: number): void },
-): Promise<FoundDuplicates & { badRows: { id: string; reason: string }[] }> {
-  const prints = new ImagePrints();
-  const [images, embedded]: [SeenImage[], number[]] = [[], []];
+): Promise<{ found: FoundDuplicates; badRows: { id: string; reason: string }[] }> {
+  const finder = new DuplicateFinder();
   const badRows: { id: string; reason: string }[] = [];
   let row = 0;
   for await (const found of spill.read()) {
     if ("error" in found) badRows.push({ id: found.id, reason: found.error });
     else {
       for (const example of found) totals.add(example);
-      const [first] = found;
-      // A blank image is like every other; it is reported as blank.
-      if (first?.image !== undefined && !first.image.flags.includes("blank")) {
-        prints.add(first.image.hash, first.image.thumb);
-        if (first.embedding !== undefined) embedded[first.embedding] = images.length;
-        images.push({ row, id: first.id, sourceId: sourceId(first), split: first.split });
-      }
+      if (found[0] !== undefined) finder.add(found[0], row);
     }
     onProgress(++row);
   }
-  const byHash = prints.groups();
-  if (spill.embeddingCount === 0) return { images, byHash, badRows };
-  // Embeddings of blank images have no place among the images.
-  const places = [...embedded.keys()].filter((place) => embedded[place] !== undefined);
-  const read = spill.embeddingReader();
-  const groups = embeddingGroups({
-    count: places.length,
-    width: spill.width,
-    minCosine,
-    read: (i) => read(places[i]!),
-  });
-  return { images, byHash, byEmbedding: groups.map((g) => g.map((i) => embedded[places[i]!]!)), badRows };
+  return { found: await finder.find(spill, minCosine), badRows };
 }
 
 /** An example of the worst, with where its row lies. */
@@ -156,8 +121,8 @@ export async function writeExampleTables(
   await perExample.end();
   await Deno.rename(`${work}/per_example_scores.csv`, `${outputDir}/per_example_scores.csv`);
   await Deno.rename(`${work}/scores.parquet`, `${outputDir}/scores.parquet`);
-  await writeFileAtomically(`${outputDir}/ranked_by_combined.csv`, encoded(buckets.ordered()));
-  await writeFileAtomically(`${outputDir}/reweighting_probs.csv`, encoded(weights.lines()));
+  await writeFileAtomically(`${outputDir}/ranked_by_combined.csv`, encodeLines(buckets.ordered()));
+  await writeFileAtomically(`${outputDir}/reweighting_probs.csv`, encodeLines(weights.lines()));
   return worst;
 }
 
@@ -172,35 +137,6 @@ export async function writeObjectTables(
     `${outputDir}/objects_below_${rareThreshold}.csv`,
     formatCounts(rareClasses(objects, rareThreshold)),
   );
-}
-
-/** Writes `near_duplicates.csv`: a line for every image of a group. */
-export async function writeDuplicates(outputDir: string, found: FoundDuplicates): Promise<void> {
-  const { images } = found;
-  const lines = function* (): Generator<string> {
-    yield formatCsvRow(["method", "group", "leaks", "source_id", "split", "image"]);
-    for (
-      const [method, groups] of [["hash", found.byHash], ["embedding", found.byEmbedding ?? []]] as const
-    ) {
-      for (const [number, group] of groups.entries()) {
-        const leaks = new Set(group.map((i) => images[i]!.split)).size > 1;
-        for (const i of group) {
-          const { sourceId, split, id } = images[i]!;
-          yield formatCsvRow([method, String(number), leaks ? "True" : "False", sourceId, split, id]);
-        }
-      }
-    }
-  };
-  await writeFileAtomically(`${outputDir}/near_duplicates.csv`, encoded(lines()));
-}
-
-/** What the summary says of the duplicates. */
-export function duplicateCounts({ images, byHash, byEmbedding }: FoundDuplicates) {
-  const splitOf = (index: number) => images[index]!.split;
-  return {
-    byHash: countDuplicates(byHash, splitOf),
-    byEmbedding: byEmbedding === undefined ? null : countDuplicates(byEmbedding, splitOf),
-  };
 }
 
 /** Weights of rows, 24 bytes each. */
@@ -233,8 +169,10 @@ class WeightList {
   }
 }
 
-/** Text as bytes, some megabytes at a time. */
-async function* encoded(lines: Iterable<string> | AsyncIterable<string>): AsyncGenerator<Uint8Array> {
+/** Text as bytes, a megabyte at a time. */
+export async function* encodeLines(
+  lines: Iterable<string> | AsyncIterable<string>,
+): AsyncGenerator<Uint8Array> {
   const encoder = new TextEncoder();
   let [parts, size]: [string[], number] = [[], 0];
   for await (const line of lines) {

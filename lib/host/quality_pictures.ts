@@ -14,7 +14,8 @@ import { writeFileAtomically, writeFolderAtomically } from "./files.ts";
 import { readBounded } from "./file_source.ts";
 import { MAX_IMAGE_BYTES } from "./image_worker.ts";
 import { startProgress } from "./progress.ts";
-import type { FoundDuplicates, WorstExample } from "./quality_outputs.ts";
+import type { FoundDuplicates } from "./quality_duplicates.ts";
+import type { WorstExample } from "./quality_outputs.ts";
 import type { QualityReportOptions } from "./quality_report.ts";
 import type { OpenedQualityRows } from "./quality_rows.ts";
 import { sharp } from "./sharp.ts";
@@ -43,7 +44,7 @@ export async function writePictures(
   const gallery = worst.slice(0, GALLERY);
   const small = new Set([
     ...gallery.map(({ row }) => row),
-    ...groups.flatMap(({ images }) => images.map((i) => found.images[i]!.row)),
+    ...groups.flatMap(({ images }) => images.map((i) => found.images.get(i)!.row)),
   ]);
   const wanted = new Set([...small, ...worst.map(({ row }) => row)]);
   const failures = Map.groupBy(worst, ({ row }) => row);
@@ -79,7 +80,10 @@ export async function writePictures(
     groups: groups.map(({ method, count, images }): ShownGroup => ({
       method,
       count,
-      images: images.map((i) => ({ ...found.images[i]!, picture: thumbnails.get(found.images[i]!.row) })),
+      images: images.map((i) => {
+        const image = found.images.get(i)!;
+        return { ...image, picture: thumbnails.get(image.row) };
+      }),
     })),
   });
   await writeFileAtomically(`${outputDir}/report.html`, page);
@@ -88,10 +92,10 @@ export async function writePictures(
 
 /** Groups to be shown: those in several splits first. Of each the first images, at least one of every split. */
 function chooseGroups({ images, byHash, byEmbedding = [] }: FoundDuplicates) {
-  const splitsOf = (group: readonly number[]) => new Set(group.map((i) => images[i]!.split));
+  const splitsOf = (group: readonly number[]) => new Set(group.map((i) => images.get(i)!.split));
   const choose = (method: "hash" | "embedding", groups: readonly (readonly number[])[]) =>
     [...groups].sort((a, b) => splitsOf(b).size - splitsOf(a).size).slice(0, GROUPS).map((group) => {
-      const firsts = [...splitsOf(group)].map((split) => group.find((i) => images[i]!.split === split)!);
+      const firsts = [...splitsOf(group)].map((split) => group.find((i) => images.get(i)!.split === split)!);
       const shown = [...new Set([...firsts, ...group])].slice(0, GROUP_IMAGES);
       return { method, count: group.length, images: shown };
     });

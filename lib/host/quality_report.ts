@@ -20,13 +20,8 @@ import { isDiskFull, makeFolder, removeIfThere, stat, writeFileAtomically } from
 import { hashOf } from "./hashes.ts";
 import { EMBEDDED_ENCODER, resolveModelFolder } from "./model_folders.ts";
 import { startProgress } from "./progress.ts";
-import {
-  addUp,
-  duplicateCounts,
-  writeDuplicates,
-  writeExampleTables,
-  writeObjectTables,
-} from "./quality_outputs.ts";
+import { duplicateCounts, writeDuplicates } from "./quality_duplicates.ts";
+import { addUp, writeExampleTables, writeObjectTables } from "./quality_outputs.ts";
 import { type OpenedQualityRows, openQualityRows, type QualityRowsOptions } from "./quality_rows.ts";
 import { scanRows } from "./quality_scan.ts";
 import { writePictures } from "./quality_pictures.ts";
@@ -114,16 +109,14 @@ export async function reportQuality(options: QualityReportOptions): Promise<Qual
     signal?.throwIfAborted();
     const totals = new QualityTotals({ weights: options.weights, hasClip: models.clip !== undefined });
     using progress = startProgress({ label: "write", total: 2 * opened.total, quiet });
-    const found = await addUp(spill, totals, {
+    const { found, badRows } = await addUp(spill, totals, {
       minCosine: options.duplicateCosine,
       onProgress: (rows) => progress.update(rows),
     });
     if (totals.total === 0) {
       throw new UserError(
         `Cannot report on ${options.datasets.join(", ")}: no row of "${options.split}" has a caption; ` +
-          `the first rows say: ${
-            found.badRows.slice(0, 3).map(({ id, reason }) => `${id}: ${reason}`).join("; ")
-          }`,
+          `the first rows say: ${badRows.slice(0, 3).map(({ id, reason }) => `${id}: ${reason}`).join("; ")}`,
       );
     }
     const summary = totals.summarize({
@@ -136,7 +129,7 @@ export async function reportQuality(options: QualityReportOptions): Promise<Qual
       rareThreshold: options.rareThreshold,
       giniAlert: options.imbalanceGiniAlert,
       topkAlert: options.imbalanceTopkAlert,
-      badRows: [...opened.badRows.rows, ...found.badRows],
+      badRows: [...opened.badRows.rows, ...badRows],
       ...duplicateCounts(found),
     });
     const comparison = other && compareReports(other, summary, options.compare!);
