@@ -1,6 +1,6 @@
 /**
- * Which images of a report are nearly the same, by their places among all images: 80 bytes of memory an image, and names of those in
- * groups alone.
+ * Which images of a report are nearly the same, by their places among all images: 72 bytes of memory an image, 48 more where it is
+ * embedded, and names of those in groups alone.
  *
  * @module
  */
