@@ -97,7 +97,7 @@ export async function reportQuality(options: QualityReportOptions): Promise<Qual
   const other = options.compare === undefined ? undefined : await readSummary(options.compare);
   if (options.writeBack) await checkWriteBack(options.datasets, options.captions);
   const opened = await openQualityRows(options);
-  const models = chooseModels(options);
+  const models = chooseModels(options, opened.has);
   await makeFolder(outputDir);
   const work = `${outputDir}/${WORK}`;
   using lock = await acquireRunLock(work);
@@ -169,11 +169,17 @@ interface ChosenModels {
   bert: string | undefined;
 }
 
-/** The embedded encoder knows the embedded pictures only; other data sets get the Python report's models. */
-function chooseModels({ datasets, clipModel, bertModel, images }: QualityReportOptions): ChosenModels {
+/**
+ * The embedded encoder knows the embedded pictures only; other data sets get the Python report's models. A model that was not asked for is
+ * left out where there is nothing to compare.
+ */
+function chooseModels(
+  { datasets, clipModel, bertModel, images }: QualityReportOptions,
+  has: OpenedQualityRows["has"],
+): ChosenModels {
   const isSample = datasets.every((name) => name === EMBEDDED_DATASET);
-  const clip = clipModel ?? (isSample ? EMBEDDED_ENCODER : DEFAULT_CLIP);
-  const bert = bertModel ?? (isSample ? EMBEDDED_ENCODER : DEFAULT_BERT);
+  const clip = clipModel ?? (!has.images ? NO_MODEL : isSample ? EMBEDDED_ENCODER : DEFAULT_CLIP);
+  const bert = bertModel ?? (!has.originals ? NO_MODEL : isSample ? EMBEDDED_ENCODER : DEFAULT_BERT);
   return {
     clip: clip === NO_MODEL || !images ? undefined : clip,
     bert: bert === NO_MODEL ? undefined : bert,

@@ -6,6 +6,7 @@
 
 import { describeError, UserError } from "../base/errors.ts";
 import { BadRows } from "../datasets/bad_rows.ts";
+import { IMAGE_COLUMNS } from "../datasets/captions.ts";
 import { expandDatasetNames } from "../datasets/registry.ts";
 import { type Split, SPLITS } from "../datasets/rows.ts";
 import { normalizeCaption } from "../text/normalize.ts";
@@ -76,6 +77,8 @@ export interface OpenedQualityRows {
   readonly groups: readonly QualityGroup[];
   /** Rows of all groups. */
   readonly total: number;
+  /** Columns that there are, as far as is known before rows are read. */
+  readonly has: { readonly images: boolean; readonly originals: boolean };
   /** What tells these rows from others: names, options and files. */
   readonly identity: readonly unknown[];
   /** Rows that were found unusable already when the data set was opened. */
@@ -93,6 +96,7 @@ export async function openQualityRows(options: QualityRowsOptions): Promise<Open
   const splits = options.split === "all" ? SPLITS : [options.split];
   const groups: QualityGroup[] = [];
   const identity: unknown[] = [];
+  const has = { images: false, originals: false };
   for (const name of names) {
     const dataset = await openDataset(name, {
       captionColumn: options.captionColumn,
@@ -107,6 +111,10 @@ export async function openQualityRows(options: QualityRowsOptions): Promise<Open
     });
     for (const split of splits) groups.push(...await groupsOfSplit(dataset, split, options));
     identity.push(...await identityOf(dataset, splits));
+    const present = await columnsPresent(dataset, splits);
+    const hasAny = (columns: readonly string[]) => columns.some((column) => present.has(column));
+    has.images ||= dataset.set === undefined || hasAny(columnsOf(options.imageColumn, IMAGE_COLUMNS));
+    has.originals ||= hasAny(columnsOf(options.originalColumn, ORIGINAL_COLUMNS));
   }
   const total = groups.reduce((sum, group) => sum + group.count, 0);
   if (total === 0) {
@@ -115,7 +123,7 @@ export async function openQualityRows(options: QualityRowsOptions): Promise<Open
         (badRows.count > 0 ? `; unusable are ${badRows.describe(3)}` : "; choose another with --split"),
     );
   }
-  return { groups, total, identity, badRows };
+  return { groups, total, has, identity, badRows };
 }
 
 async function groupsOfSplit(
@@ -201,6 +209,21 @@ function firstCell(cells: Readonly<Record<string, unknown>>, columns: readonly s
 function textsOf(cell: unknown): string[] {
   return (Array.isArray(cell) ? cell : [cell]).filter((part): part is string => typeof part === "string")
     .map(normalizeCaption).filter((text) => text !== "");
+}
+
+/** Columns of all files of some splits, or of all rows of an image folder. */
+async function columnsPresent(
+  { set, load }: OpenedDataset,
+  splits: readonly Split[],
+): Promise<ReadonlySet<string>> {
+  if (set !== undefined) {
+    return new Set(splits.flatMap((split) => set.splits[split]).flatMap(({ shard }) => shard.columns));
+  }
+  const present = new Set<string>();
+  for (const split of splits) {
+    for (const { columns } of await load(split)) for (const name of Object.keys(columns)) present.add(name);
+  }
+  return present;
 }
 
 /** What changes when the rows do: identities of tables, and of image folders what their metadata says. */

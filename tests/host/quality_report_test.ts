@@ -281,6 +281,18 @@ Deno.test("no originals and no objects: said so, and nothing is NaN", async () =
   assert.match(await Deno.readTextFile(`${outputDir}/reweighting_probs.csv`), /^idx,/);
 });
 
+Deno.test("no model is asked for where there is nothing to compare", async () => {
+  const { clipModel: _, bertModel: __, ...flags } = parseQualityArguments(["--split", "all"]);
+  const datasets = [await writeLines([{ caption: "A dog on a lawn." }])];
+  const { summary } = await reportQuality({
+    ...flags,
+    datasets,
+    quiet: true,
+    outputDir: `${await newFolder()}/r`,
+  });
+  assert.deepEqual([summary.clip_model, summary.bert_model], [null, null]);
+});
+
 Deno.test("objects are a list, text, or boxes, which name none", async () => {
   const { summary } = await report(
     await writeLines([
