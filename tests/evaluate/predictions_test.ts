@@ -73,3 +73,19 @@ Deno.test("NaN, as Python writes it, does no harm where a number is not needed, 
   assert.throws(() => parse('[{"id": "1", "candidate": NaN, "references": ["r"]}]'), /"candidate" is null/);
   assert.throws(() => parse('[{"id": NaN, "candidate": "a", "references": ["r"]}]'), /"id" is null/);
 });
+
+Deno.test("rows bring their confidence along when all its figures are numbers", () => {
+  const figures = '"log_probability":-4,"log_probability_per_token":-0.5,"image_gain":8';
+  const row = (rest: string) => `{"id":"1","candidate":"a","references":["b"],${figures},${rest}}`;
+  const [whole] = parsePredictions(row('"image_gain_per_token":1'), { name: "p.json" });
+  assert.deepEqual(whole!.confidence, {
+    logProb: -4,
+    logProbPerToken: -0.5,
+    imageGain: 8,
+    imageGainPerToken: 1,
+  });
+  for (const rest of ['"image_gain_per_token":NaN', '"image_gain_per_token":"1"', '"other":1']) {
+    const [partial] = parsePredictions(row(rest), { name: "p.json" });
+    assert.ok(!("confidence" in partial!), rest);
+  }
+});
