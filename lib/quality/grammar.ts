@@ -16,8 +16,11 @@ export function indefiniteArticle(word: string): "a" | "an" {
   return /^[aeiouà-æè-ïò-öù-ü]/.test(lower) && !CONSONANT_SOUND.test(lower) ? "an" : "a";
 }
 
-const IRREGULAR_PLURALS: Readonly<Record<string, string>> = {
+/** Plurals that no rule gives, by their singulars. */
+export const IRREGULAR_PLURALS: Readonly<Record<string, string>> = {
   person: "people",
+  man: "men",
+  woman: "women",
   child: "children",
   grandchild: "grandchildren",
   stepchild: "stepchildren",

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { IRREGULAR_PLURALS } from "./grammar.ts";
+
 /** Lower case, everything but letters, digits and `_` turned to single spaces: the Python report's form. */
 export function normalizeWords(text: string): string {
   return text.toLowerCase().replace(/[^\p{L}\p{M}\p{N}_]+/gu, " ").trim();
@@ -36,31 +38,13 @@ function splitNames(text: string): string[] {
   return (inside ?? text).split(/[;,]/).map((name) => name.trim().replace(/^(["'])(.*)\1$/s, "$2"));
 }
 
-const IRREGULAR: Readonly<Record<string, string>> = {
-  person: "people",
-  child: "children",
-  foot: "feet",
-  tooth: "teeth",
-  goose: "geese",
-  mouse: "mice",
-  man: "men",
-  woman: "women",
-  leaf: "leaves",
-  wolf: "wolves",
-  shelf: "shelves",
-  knife: "knives",
-  half: "halves",
-  loaf: "loaves",
-  calf: "calves",
-  scarf: "scarves",
-};
-const SINGULARS = new Map(Object.entries(IRREGULAR).map(([one, many]) => [many, one]));
+const SINGULARS = new Map(Object.entries(IRREGULAR_PLURALS).map(([one, many]) => [many, one]));
 
 /** Forms of the last word of a name: itself, its plurals and its singulars, so that "bus" is found in "two buses". */
 export function wordForms(word: string): string[] {
   const forms = new Set([word]);
   const add = (form: string | undefined) => form !== undefined && form.length > 1 && forms.add(form);
-  add(IRREGULAR[word]);
+  add(IRREGULAR_PLURALS[word]);
   add(SINGULARS.get(word));
   if (!/(s|x|z|ch|sh)$/.test(word)) add(`${word}s`);
   if (/(s|x|z|ch|sh|o)$/.test(word)) add(`${word}es`);

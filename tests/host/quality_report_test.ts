@@ -16,7 +16,7 @@ import { cosine } from "../../lib/evaluate/similarity.ts";
 import { ClipScorer } from "../../lib/host/clip_scorer.ts";
 import { decodeImage } from "../../lib/host/decode.ts";
 import { preprocess } from "../../lib/image/processor.ts";
-import { TOKENIZER } from "../support/captioner_folders.ts";
+import { writeGoldenModel } from "../support/captioner_folders.ts";
 import { testGpu } from "../support/gpu.ts";
 
 /** Columns that the Python report writes, in its order. */
@@ -477,33 +477,9 @@ Deno.test("flags have the Python project's names and defaults", () => {
   );
 });
 
-/** A golden model's folder with a tokenizer of single characters. */
-async function modelFolder(name: "clip" | "roberta"): Promise<string> {
-  const folder = await newFolder();
-  for (const file of ["config.json", "model.safetensors"]) {
-    await Deno.copyFile(
-      new URL(`../golden/parity/${name}/model/${file}`, import.meta.url),
-      `${folder}/${file}`,
-    );
-  }
-  const texts = {
-    "tokenizer.json": TOKENIZER,
-    "tokenizer_config.json": { eos_token: "</s>", pad_token: "<pad>", bos_token: "<s>" },
-    "preprocessor_config.json": {
-      image_processor_type: "CLIPImageProcessor",
-      size: { shortest_edge: 32 },
-      crop_size: 32,
-    },
-  };
-  for (const [file, json] of Object.entries(texts)) {
-    await Deno.writeTextFile(`${folder}/${file}`, JSON.stringify(json));
-  }
-  return folder;
-}
-
 Deno.test("a CLIP and a RoBERTa in folders give cosines and F1 on the scales of the thresholds", async () => {
   const gpu = await testGpu();
-  const clipModel = await modelFolder("clip");
+  const clipModel = await writeGoldenModel("clip", await newFolder());
   const same = "a dog";
   const folder = await imageFolder([
     { caption: same, original_alt_text: same, image: 0 },
@@ -512,7 +488,7 @@ Deno.test("a CLIP and a RoBERTa in folders give cosines and F1 on the scales of 
   ]);
   const { summary, outputDir } = await report(folder, {
     clipModel,
-    bertModel: await modelFolder("roberta"),
+    bertModel: await writeGoldenModel("roberta", await newFolder()),
     bertLayer: 1,
     gpu,
     batchSize: 2,
@@ -535,7 +511,7 @@ Deno.test("a CLIP and a RoBERTa in folders give cosines and F1 on the scales of 
 });
 
 Deno.test("a layer that the model does not have is refused before any row is looked at", async () => {
-  const bertModel = await modelFolder("roberta");
+  const bertModel = await writeGoldenModel("roberta", await newFolder());
   const path = await writeLines([{ caption: "a dog", original_alt_text: "a cat" }]);
   await assert.rejects(
     report(path, { bertModel, bertLayer: 99, gpu: await testGpu() }),

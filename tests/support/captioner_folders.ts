@@ -134,7 +134,7 @@ export function captionerFolders(options: FoldersOptions): CaptionerFolders {
 const encode = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text);
 
 /** `tokenizer.json` of 60 ids: three special ones and single characters. */
-export const TOKENIZER = {
+const TOKENIZER = {
   version: "1.0",
   added_tokens: ["<s>", "<pad>", "</s>"].map((content, id) => ({
     id,
@@ -155,3 +155,24 @@ export const TOKENIZER = {
     merges: [],
   },
 };
+
+/** Writes a golden CLIP or RoBERTa into a folder, with a tokenizer of single characters. @returns The folder */
+export async function writeGoldenModel(name: "clip" | "roberta", folder: string): Promise<string> {
+  for (const file of ["config.json", "model.safetensors"]) {
+    const from = new URL(`../golden/parity/${name}/model/${file}`, import.meta.url);
+    await Deno.copyFile(from, `${folder}/${file}`);
+  }
+  const texts = {
+    "tokenizer.json": TOKENIZER,
+    "tokenizer_config.json": { eos_token: "</s>", pad_token: "<pad>", bos_token: "<s>" },
+    "preprocessor_config.json": {
+      image_processor_type: "CLIPImageProcessor",
+      size: { shortest_edge: 32 },
+      crop_size: 32,
+    },
+  };
+  for (const [file, json] of Object.entries(texts)) {
+    await Deno.writeTextFile(`${folder}/${file}`, JSON.stringify(json));
+  }
+  return folder;
+}

@@ -6,7 +6,7 @@ import { ClipScorer } from "../../lib/host/clip_scorer.ts";
 import type { DataRow } from "../../lib/host/train_data.ts";
 import { clipModelOf } from "../../lib/host/train_rewards.ts";
 import { preprocess } from "../../lib/image/processor.ts";
-import { TOKENIZER } from "../support/captioner_folders.ts";
+import { writeGoldenModel } from "../support/captioner_folders.ts";
 import { testGpu } from "../support/gpu.ts";
 import { NUMBER_FILES, run, withModels } from "../support/tiny_run.ts";
 
@@ -92,24 +92,7 @@ Deno.test("a CLIP in a folder rewards as a SigLIP does", isolated, () =>
   withModels(async (root) => {
     const folder = `${root}/two-tower-clip`;
     await Deno.mkdir(folder);
-    for (const name of ["config.json", "model.safetensors"]) {
-      await Deno.copyFile(
-        new URL(`../golden/parity/clip/model/${name}`, import.meta.url),
-        `${folder}/${name}`,
-      );
-    }
-    const texts = {
-      "tokenizer.json": TOKENIZER,
-      "tokenizer_config.json": { eos_token: "</s>", pad_token: "<pad>", bos_token: "<s>" },
-      "preprocessor_config.json": {
-        image_processor_type: "CLIPImageProcessor",
-        size: { shortest_edge: 32 },
-        crop_size: 32,
-      },
-    };
-    for (const [name, json] of Object.entries(texts)) {
-      await Deno.writeTextFile(`${folder}/${name}`, JSON.stringify(json));
-    }
+    await writeGoldenModel("clip", folder);
     const flags = `--max-steps 2 --eval-metrics clip --clip-loss-weight 0.5 --clip-model ${folder}`;
     const { path, after } = await run(root, "runs", flags);
     const steps = (await readLog(path)).filter((entry) => "loss" in entry);
