@@ -9,4 +9,4 @@
 import { runTask } from "../lib/host/arguments.ts";
 import { runExportCommand } from "../lib/host/export_command.ts";
 
-await runTask(async () => await runExportCommand(Deno.args));
+await runTask(async ({ handleInterrupt }) => await runExportCommand(Deno.args, handleInterrupt()));

@@ -9,6 +9,6 @@
 import { runTask } from "../lib/host/arguments.ts";
 import { runQuantizeCommand } from "../lib/host/quantize_command.ts";
 
-await runTask(async () => {
-  await runQuantizeCommand(Deno.args);
+await runTask(async ({ handleInterrupt }) => {
+  await runQuantizeCommand(Deno.args, handleInterrupt());
 });

@@ -6,7 +6,14 @@
  * @module
  */
 
-import { createCommand, Option, parseInteger, parseNumber, runTask } from "../lib/host/arguments.ts";
+import {
+  createCommand,
+  Option,
+  parseInteger,
+  parseNumber,
+  parseOrigin,
+  runTask,
+} from "../lib/host/arguments.ts";
 import { EMBEDDED_CAPTIONER } from "../lib/host/model_folders.ts";
 import { findNewestCaptioner } from "../lib/host/run_folder.ts";
 import { startServer } from "../lib/host/serve.ts";
@@ -26,7 +33,11 @@ await runTask(async ({ handleInterrupt }) => {
     .option("--timeout <seconds>", "longest time of a request", parseNumber({ min: 0.1 }), 60)
     .addOption(new Option("--token <text>", "wanted as Authorization: Bearer TEXT").env("CAPTIONER_TOKEN"))
     .option("--allow-url", "fetch images by URL, never from private addresses", false)
-    .option("--cors-origin <origin>", "origin that browsers may ask from, or *")
+    .option(
+      "--cors-origin <origin>",
+      "origin that browsers may ask from, or *",
+      (text) => text === "*" ? text : parseOrigin(text),
+    )
     .option("--quiet", "print no line for requests", false)
     .parse().opts();
   const chosen = model ?? await findNewestCaptioner(saveDir) ?? EMBEDDED_CAPTIONER;

@@ -107,6 +107,14 @@ export class BeamSearch {
     return [];
   }
 
+  /** Ids of the likeliest caption so far, finished or not, by the scores that rank hypotheses. */
+  get leading(): readonly number[] {
+    const [best] = this.#finished;
+    const { ids, logProb } = this.#beams[0]!;
+    const score = logProb / ids.length ** this.#options.lengthPenalty;
+    return best !== undefined && (this.#done || best.score >= score) ? best.ids : ids;
+  }
+
   /** The hypotheses found, best first. */
   get results(): readonly Hypothesis[] {
     return this.#finished;

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { UserError } from "../base/errors.ts";
+import { describeError, UserError } from "../base/errors.ts";
 import { type ByteSource, type FileFolder, readExactly } from "../format/byte_source.ts";
 import {
   dtypeOf,
@@ -106,7 +106,17 @@ export class OnnxFolderSessions implements OnnxSessions {
     const weights = new Map<string, Uint8Array>();
     for (const { name, source } of beside) weights.set(name, await readExactly(source, 0, source.size));
     const bytes = await readExactly(graph!.source, 0, graph!.source.size);
-    const session = await openOnnxSession(this.#runtime, { graph: bytes, weights });
+    let session: InferenceSession;
+    try {
+      session = await openOnnxSession(this.#runtime, { graph: bytes, weights });
+    } catch (error) {
+      throw new UserError(
+        `Cannot open "${graph!.source.name}", which may be damaged: ${
+          describeError(error).replace(/\.$/, "")
+        }; export or fetch it again`,
+        { cause: error },
+      );
+    }
     this.#open.set(component, session);
     return session;
   }

@@ -28,7 +28,7 @@ export interface SearchOptions {
   seed?: number;
   /** Most tokens of a caption, fewer than the stepper's. @default {the stepper's} */
   maxNewTokens?: number;
-  /** Told after every token the ids of the likeliest unfinished caption of each image, as long as it has one. */
+  /** Told after every token the ids of the likeliest caption of each image so far, finished or not. */
   onStep?(captions: readonly (readonly number[])[]): void;
 }
 
@@ -36,6 +36,8 @@ export interface SearchOptions {
 interface Search {
   readonly done: boolean;
   step(rows: readonly Candidates[]): NextRow[];
+  /** Ids of the likeliest caption so far. */
+  readonly leading: readonly number[];
   readonly results: readonly Hypothesis[];
 }
 
@@ -86,7 +88,7 @@ export async function searchCaptions(
         sequences[row] = [...previous[from]!, token];
       }
     }
-    options.onStep?.(searches.map((_, b) => sequences[b * numBeams]!));
+    options.onStep?.(searches.map(({ leading }) => leading));
     const live = searches.map((search) => !search.done);
     if (!live.includes(true)) break;
     scores = await stepper.step({ tokens, parents, live });
@@ -190,6 +192,10 @@ class SampleSearch implements Search {
     this.#logProb += row!.logProbs[0]!;
     this.#done = this.eosIds.includes(token) || this.#ids.length === this.maxNewTokens;
     return this.#done ? [] : [{ token, parent: 0 }];
+  }
+
+  get leading(): readonly number[] {
+    return this.#ids;
   }
 
   get results(): Hypothesis[] {

@@ -172,6 +172,15 @@ export interface TaskContext {
   handleInterrupt(): AbortSignal;
 }
 
+/** The origin of an address: `https://models.example.org`. */
+export function parseOrigin(text: string): string {
+  const url = URL.parse(text);
+  if (url === null || url.origin === "null") {
+    throw new InvalidArgumentError("Expected an address such as https://models.example.org.");
+  }
+  return url.origin;
+}
+
 /**
  * Runs a task and ends the process. An error is shown as one line on stderr; its stack follows under `--debug`.
  *

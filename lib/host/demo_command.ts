@@ -5,7 +5,7 @@
  */
 
 import { contentSecurityPolicy, HUB_ORIGINS } from "../serve/demo_site.ts";
-import { createCommand, InvalidArgumentError, parseInteger } from "./arguments.ts";
+import { createCommand, parseInteger, parseOrigin } from "./arguments.ts";
 import { buildDemoSite } from "./demo_site.ts";
 import { makeFolder } from "./files.ts";
 import { projectPath } from "./model_folders.ts";
@@ -25,7 +25,11 @@ export async function runDemoCommand(args: readonly string[], signal: AbortSigna
     .option("--build <dir>", "write static files for any host, and stop")
     .option("--port <number>", "where it is served", parseInteger({ min: 0, max: 65535 }), 8000)
     .option("--model <dirs...>", "exported folders (deno task export) that come with the page")
-    .option("--origin <urls...>", "other sites that the page may fetch models from", collectOrigin)
+    .option(
+      "--origin <urls...>",
+      "other sites that the page may fetch models from",
+      (text, before: string[] | undefined) => [...before ?? [], parseOrigin(text)],
+    )
     .option("--no-hub", "the page may not fetch from the Hugging Face Hub")
     .option(
       "--check <count>",
@@ -44,7 +48,10 @@ export async function runDemoCommand(args: readonly string[], signal: AbortSigna
     models: options.model ?? [],
     origins,
     images,
-    onProgress: (what) => console.error(what),
+    onProgress: (what) => {
+      signal.throwIfAborted();
+      console.error(what);
+    },
   });
   const files = await sizesBelow(outputDir);
   const server = options.build === undefined
@@ -62,15 +69,8 @@ export async function runDemoCommand(args: readonly string[], signal: AbortSigna
   );
   if (server === undefined) return;
   signal.addEventListener("abort", () => void server.shutdown());
+  if (signal.aborted) void server.shutdown(); // while it was being built
   await server.finished;
-}
-
-function collectOrigin(text: string, before: string[] | undefined): string[] {
-  const url = URL.parse(text);
-  if (url === null || url.origin === "null") {
-    throw new InvalidArgumentError("Expected an address such as https://models.example.org.");
-  }
-  return [...before ?? [], url.origin];
 }
 
 /** Bytes of every file, by path. */

@@ -14,8 +14,12 @@ import { readProofImages } from "./proof_images.ts";
 import { findNewestCaptioner } from "./run_folder.ts";
 import { preparePush } from "./train_push.ts";
 
-/** Parses the command line, exports, prints, and pushes; gives the exit code. */
-export async function runExportCommand(args: readonly string[]): Promise<number> {
+/**
+ * Parses the command line, exports, prints, and pushes; gives the exit code.
+ *
+ * @param signal stops it between graphs; what is half written is removed
+ */
+export async function runExportCommand(args: readonly string[], signal?: AbortSignal): Promise<number> {
   const options = createCommand("export", "Write a captioner as ONNX, for browsers and any ONNX runtime")
     .option(
       "--model-dir <dir>",
@@ -72,7 +76,10 @@ export async function runExportCommand(args: readonly string[]): Promise<number>
     dtypes,
     mix: (layout) => Object.keys(mix).length === 0 ? undefined : mixOf(layout, mix),
     images,
-    onProgress: (what) => console.error(what),
+    onProgress: (what) => {
+      signal?.throwIfAborted();
+      console.error(what);
+    },
   });
   console.log(options.json ? JSON.stringify({ model, exported }) : describeExported(exported));
   let code: number = EXIT_CODES.ok;

@@ -23,7 +23,8 @@ export function parseDtypes(text: string): GivenDtypes {
   const found = new Set<OnnxDtype>();
   const mix: Record<string, OnnxDtype> = {};
   for (const entry of parseNames(text)) {
-    const [name, dtype] = entry.includes("=") ? entry.split("=") as [string, string] : [undefined, entry];
+    const at = entry.indexOf("=");
+    const [name, dtype] = at < 0 ? [undefined, entry] : [entry.slice(0, at), entry.slice(at + 1)];
     if (!isDtype(dtype)) throw new InvalidArgumentError(`"${dtype}" is none of ${ONNX_DTYPES.join(", ")}.`);
     if (name === undefined) found.add(dtype);
     else if (!MIX_NAMES.includes(name)) {
@@ -33,7 +34,8 @@ export function parseDtypes(text: string): GivenDtypes {
           MIX_NAMES.join(", ")
         }.`,
       );
-    } else mix[name] = dtype;
+    } else if (name in mix) throw new InvalidArgumentError(`"${name}" is given twice.`);
+    else mix[name] = dtype;
   }
   return { dtypes: ONNX_DTYPES.filter((dtype) => found.has(dtype)), mix };
 }

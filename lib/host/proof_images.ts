@@ -14,6 +14,8 @@ import { projectPath } from "./model_folders.ts";
 
 /** An image that captioners are compared on. */
 export interface ProofImage {
+  /** What messages call it. */
+  name: string;
   /** The file. */
   bytes: Uint8Array;
   /** What people wrote about it: captions of the `metadata.jsonl` or `.csv` beside it. */
@@ -31,6 +33,7 @@ export async function readProofImages(
   const folders = new Map<string, ReadonlyMap<string, readonly string[]>>();
   for (const folder of new Set(paths.map(dirname))) folders.set(folder, await readReferences(folder));
   return await Promise.all(paths.map(async (path) => ({
+    name: path,
     bytes: await readBounded(path, MAX_IMAGE_BYTES),
     references: folders.get(dirname(path))!.get(basename(path)) ?? [],
   })));

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { describeError, UserError } from "../base/errors.ts";
 import { comparePairs, type Parity } from "../export/onnx/parity.ts";
 import { openConfig } from "../format/json_config.ts";
 import type { ImageCaptioner } from "../generate/caption_images.ts";
@@ -23,18 +24,21 @@ export interface ReferenceCaption {
   references: readonly string[];
 }
 
-/** Greedy captions of encoded images by what the others are held against. */
+/** Greedy captions of encoded images by what the others are held against. @throws {UserError} when an image cannot be decoded */
 export async function referenceCaptions(
   captioner: ImageCaptioner,
   images: readonly ProofImage[],
 ): Promise<ReferenceCaption[]> {
-  const captions = await captioner.captionAll(images.map(({ bytes }) => bytes), { numBeams: 1 });
-  const references: ReferenceCaption[] = [];
-  for (const [i, { bytes, references: written }] of images.entries()) {
-    const { pixelValues } = await captioner.prepare(bytes);
-    references.push({ pixelValues, wanted: captions[i]!, references: written });
+  const pixels: Float32Array[] = [];
+  for (const { name, bytes } of images) {
+    try {
+      pixels.push((await captioner.prepare(bytes)).pixelValues);
+    } catch (error) {
+      throw new UserError(`Cannot compare captions of "${name}": ${describeError(error)}`, { cause: error });
+    }
   }
-  return references;
+  const captions = await captioner.captionAll(images.map(({ bytes }) => bytes), { numBeams: 1 });
+  return images.map(({ references }, i) => ({ pixelValues: pixels[i]!, wanted: captions[i]!, references }));
 }
 
 /** What is compared. */

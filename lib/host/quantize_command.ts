@@ -14,8 +14,8 @@ import { describeExported, parseDtypes } from "./onnx_options.ts";
 import { readProofImages } from "./proof_images.ts";
 import { quantizeOnnx } from "./quantize_onnx.ts";
 
-/** Parses the command line, writes, and prints. */
-export async function runQuantizeCommand(args: readonly string[]): Promise<void> {
+/** Parses the command line, writes, and prints. @param signal stops it between graphs; what is half written is removed */
+export async function runQuantizeCommand(args: readonly string[], signal?: AbortSignal): Promise<void> {
   const options = createCommand("quantize", "Add precisions to a captioner that was exported with fp32")
     .requiredOption(
       "--model-dir <dir>",
@@ -27,9 +27,8 @@ export async function runQuantizeCommand(args: readonly string[]): Promise<void>
     )
     .option(
       "--dtype <types>",
-      "precisions, separated by commas: fp16, q8 (for wasm), q4 (for WebGPU); or of components: encoder=fp16,decoder=q4",
+      "precisions, separated by commas: fp16, q8 (for wasm), q4 (for WebGPU); or of components: encoder=fp16,decoder=q4 (default: q8,q4)",
       parseDtypes,
-      parseDtypes("q8,q4"),
     )
     .option("--images <paths...>", "images that all must caption alike (default: some of the embedded ones)")
     .option("--check <count>", "images compared; 0 skips the proof", parseInteger({ min: 0 }), 8)
@@ -41,7 +40,7 @@ export async function runQuantizeCommand(args: readonly string[]): Promise<void>
     )
     .option("--json", "print one JSON object", false)
     .parse(args as string[], { from: "user" }).opts();
-  const { dtypes, mix } = options.dtype;
+  const { dtypes, mix } = options.dtype ?? parseDtypes("q8,q4");
   const images = await readProofImages(options);
   const written: ExportedLayout[] = [];
   for (const model of await findLayouts(options.modelDir)) {
@@ -53,7 +52,10 @@ export async function runQuantizeCommand(args: readonly string[]): Promise<void>
         dtypes,
         mix: (layout) => Object.keys(mix).length === 0 ? undefined : mixOf(layout, mix),
         images,
-        onProgress: (what) => console.error(what),
+        onProgress: (what) => {
+          signal?.throwIfAborted();
+          console.error(what);
+        },
       }),
     );
   }

@@ -98,8 +98,8 @@ function apiOf(captioner: Captioner, options: ServeOptions): Api {
       maxBodyBytes,
       timeoutMs,
       ...(options.allowUrl && {
-        fetchImage: (url: string, signal: AbortSignal) =>
-          fetchRemoteImage(url, { maxBytes: maxBodyBytes, timeoutMs, signal }),
+        fetchImage: (url: string, given: { maxBytes: number; signal: AbortSignal }) =>
+          fetchRemoteImage(url, { ...given, timeoutMs }),
       }),
     },
     ...(options.token !== undefined && { token: options.token }),

@@ -45,6 +45,8 @@ export interface LogEntry {
   images: number;
   /** Code of the error, if there was one. */
   error?: string;
+  /** What failed, where it was the server's fault. */
+  detail?: string;
 }
 
 /** What the interface stands on. */
@@ -139,6 +141,7 @@ export function createApi<Image>(options: ApiOptions<Image>): Api {
       );
     }
     const results = await Promise.all(images.map(async (bytes) => {
+      if (bytes instanceof HttpError) return bytes;
       let image: Image;
       try {
         image = await options.prepare(bytes);
@@ -191,7 +194,9 @@ export function createApi<Image>(options: ApiOptions<Image>): Api {
           return { model: model.id, ...captionFields(result!) };
         };
         const wantsEvents = (request.headers.get("accept") ?? "").includes("text/event-stream");
-        return wantsEvents ? eventStream(captionOne) : json(await captionOne());
+        return wantsEvents
+          ? eventStream(captionOne, (thrown) => logFailure(request, thrown))
+          : json(await captionOne());
       },
     },
     "/api/caption/batch": {
@@ -211,9 +216,32 @@ export function createApi<Image>(options: ApiOptions<Image>): Api {
     },
   };
 
+  const routeOf = (request: Request): (typeof routes)[string] | undefined => {
+    const { pathname } = new URL(request.url);
+    return Object.hasOwn(routes, pathname) ? routes[pathname] : undefined;
+  };
+  const writeLog = (request: Request, entry: Omit<LogEntry, "time" | "method" | "path" | "images">): void => {
+    const { pathname } = new URL(request.url);
+    const { status, ms, ...rest } = entry;
+    options.log({
+      time: new Date().toISOString(),
+      method: request.method,
+      path: Object.hasOwn(routes, pathname) ? pathname : "other",
+      status,
+      ms,
+      images: counted.get(request) ?? 0,
+      ...rest,
+    });
+  };
+  /** Notes what failed after its stream had begun. */
+  const logFailure = (request: Request, thrown: unknown): void => {
+    metrics.failures.add();
+    writeLog(request, { status: 500, ms: 0, error: "internal", detail: describeError(thrown) });
+  };
+
   const answer = async (request: Request, gone: AbortSignal | undefined): Promise<Response> => {
     const { pathname } = new URL(request.url);
-    const route = Object.hasOwn(routes, pathname) ? routes[pathname] : undefined;
+    const route = routeOf(request);
     if (route === undefined) {
       throw new HttpError(404, "not_found", `There is nothing at ${pathname}; see /openapi.json`);
     }
@@ -247,6 +275,7 @@ export function createApi<Image>(options: ApiOptions<Image>): Api {
     async handle(request, gone) {
       const start = now();
       let error: HttpError | undefined;
+      let detail: string | undefined;
       let response: Response;
       try {
         response = await answer(request, gone);
@@ -254,9 +283,13 @@ export function createApi<Image>(options: ApiOptions<Image>): Api {
         error = thrown instanceof HttpError
           ? thrown
           : new HttpError(500, "internal", "The server failed; its log says more");
-        if (error !== thrown) metrics.failures.add();
+        if (error !== thrown) {
+          metrics.failures.add();
+          detail = describeError(thrown);
+        }
         response = json(errorFields(error), error.status);
         if (error.status === 429 || error.status === 503) response.headers.set("retry-after", "1");
+        if (error.status === 405) response.headers.set("allow", Object.keys(routeOf(request)!).join(", "));
         if (error.status === 401) response.headers.set("www-authenticate", "Bearer");
       }
       response.headers.set("x-content-type-options", "nosniff");
@@ -269,14 +302,11 @@ export function createApi<Image>(options: ApiOptions<Image>): Api {
       const path = Object.hasOwn(routes, pathname) ? pathname : "other";
       metrics.requests.add({ path, status: String(response.status) });
       metrics.seconds.observe(ms / 1000);
-      options.log({
-        time: new Date().toISOString(),
-        method: request.method,
-        path,
+      writeLog(request, {
         status: response.status,
         ms: Math.round(ms),
-        images: counted.get(request) ?? 0,
         ...(error && { error: error.code }),
+        ...(detail !== undefined && { detail }),
       });
       return response;
     },
@@ -289,7 +319,7 @@ export function createApi<Image>(options: ApiOptions<Image>): Api {
 
 function createMetrics(depth: () => number) {
   return {
-    requests: new Counter("captioner_requests_total", "Requests answered, by path and status"),
+    requests: new Counter("captioner_requests_total", "Requests answered, by path and status", true),
     seconds: new Histogram("captioner_request_seconds", "Time to answer a request", [
       0.05,
       0.1,

@@ -8,9 +8,10 @@
 
 import { HttpError } from "./request_images.ts";
 
-/** The response; it begins at once, so that errors are events too. */
+/** The response; it begins at once, so that errors are events too. @param onFailure is told what was the server's fault */
 export function eventStream(
   caption: (onText: (text: string) => void) => Promise<Record<string, unknown>>,
+  onFailure: (thrown: unknown) => void = () => {},
 ): Response {
   const encoder = new TextEncoder();
   const stream = new ReadableStream<Uint8Array>({
@@ -31,6 +32,7 @@ export function eventStream(
         });
         send("done", answer);
       } catch (error) {
+        if (!(error instanceof HttpError)) onFailure(error);
         const { code, message } = error instanceof HttpError
           ? error
           : new HttpError(500, "internal", "The server failed; its log says more");

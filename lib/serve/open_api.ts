@@ -20,6 +20,7 @@ const ERRORS: JsonObject = Object.fromEntries(
     ["415", "Another kind of body"],
     ["422", "The image cannot be decoded"],
     ["429", "Too many images wait; Retry-After says when to try again"],
+    ["500", "The server failed"],
     ["503", "Took too long, or the server is shutting down"],
   ].map(([status, description]) => [status!, answer(description!, reference("Error"))]),
 );
@@ -71,7 +72,21 @@ export function openApi(): JsonObject {
           security: [{}, { token: [] }],
           parameters: query,
           requestBody: body(true),
-          responses: { 200: answer("The caption", reference("Caption")), ...ERRORS },
+          responses: {
+            200: {
+              description: "The caption; of those who accept text/event-stream, as it grows",
+              content: {
+                "application/json": { schema: reference("Caption") },
+                "text/event-stream": {
+                  schema: {
+                    type: "string",
+                    description: "Events: text, then done with a Caption or error with an Error",
+                  },
+                },
+              },
+            },
+            ...ERRORS,
+          },
         },
       },
       "/api/caption/batch": {
@@ -84,7 +99,11 @@ export function openApi(): JsonObject {
         },
       },
       "/api/models": {
-        get: { summary: "The model", responses: { 200: answer("Models", reference("Models")) } },
+        get: {
+          summary: "The model",
+          security: [{}, { token: [] }],
+          responses: { 200: answer("Models", reference("Models")), 401: ERRORS["401"]! },
+        },
       },
       "/healthz": {
         get: {

@@ -19,7 +19,10 @@ const escape = (value: string): string =>
 export class Counter {
   readonly #values = new Map<string, number>();
 
-  constructor(readonly name: string, readonly help: string) {}
+  /** @param labelled whether every value has labels; else it is 0 before anything is added, as Prometheus wants it */
+  constructor(readonly name: string, readonly help: string, labelled = false) {
+    if (!labelled) this.add({}, 0);
+  }
 
   /** Adds to the number of `labels`. */
   add(labels: Labels = {}, amount = 1): void {

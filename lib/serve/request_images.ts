@@ -25,21 +25,23 @@ export interface BodyLimits {
   /** Most images of one request. */
   maxImages: number;
   /** Fetches an image by URL; absent where URLs are not allowed. */
-  fetchImage?: (url: string, signal: AbortSignal) => Promise<Uint8Array>;
+  fetchImage?: (url: string, options: { maxBytes: number; signal: AbortSignal }) => Promise<Uint8Array>;
   /** Ends the fetching. */
   signal: AbortSignal;
 }
 
 /** Images and options of a request. */
 export interface ImageRequest {
-  images: Uint8Array[];
+  /** In the order in which they were given; one that cannot be had is its error, which leaves the others alone. */
+  images: (Uint8Array | HttpError)[];
   options: RequestOptions;
 }
 
 /**
  * Reads a request's images.
  *
- * @throws {HttpError} 400 for what cannot be read, 413 for what is too large, 415 for another kind of body
+ * @throws {HttpError} 400 for what cannot be read, 413 for what is too large, 415 for another kind of body, 499 when the sender
+ *   breaks off
  */
 export async function readImages(request: Request, limits: BodyLimits): Promise<ImageRequest> {
   const type = (request.headers.get("content-type") ?? "").toLowerCase();
@@ -63,16 +65,21 @@ export async function readImages(request: Request, limits: BodyLimits): Promise<
 /** Bodies that are the image itself; the last is what curl says of any. */
 const RAW = ["image/", "application/octet-stream", "application/x-www-form-urlencoded"];
 
-/** @throws {HttpError} 413 as soon as more than `most` bytes have come */
+/** @throws {HttpError} 413 as soon as more than `most` bytes have come, 499 when no more come */
 async function readBody(request: Request, most: number): Promise<Uint8Array<ArrayBuffer>> {
   const tooLarge = () => new HttpError(413, "too_large", `The body is larger than ${most} bytes`);
   if (Number(request.headers.get("content-length") ?? 0) > most) throw tooLarge();
   const chunks: Uint8Array[] = [];
   let size = 0;
-  for await (const chunk of request.body ?? []) {
-    size += chunk.length;
-    if (size > most) throw tooLarge();
-    chunks.push(chunk);
+  try {
+    for await (const chunk of request.body ?? []) {
+      size += chunk.length;
+      if (size > most) throw tooLarge();
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    if (error instanceof HttpError) throw error;
+    throw new HttpError(499, "closed", "The body broke off");
   }
   return joinBytes(chunks);
 }
@@ -115,19 +122,39 @@ async function readJson(
   const encoded = [...list(image), ...list(many)];
   const addresses = [...list(url), ...list(urls)];
   checkCount([...encoded, ...addresses], limits);
-  const images = encoded.map(decodeBase64);
-  for (const address of addresses) {
-    if (limits.fetchImage === undefined) {
-      throw new HttpError(
-        400,
-        "urls_not_allowed",
-        "Images by URL are not allowed on this server; send the image itself",
-      );
-    }
-    if (typeof address !== "string") throw new HttpError(400, "bad_url", "An URL is not text");
-    images.push(await limits.fetchImage(address, limits.signal));
+  if (addresses.length > 0 && limits.fetchImage === undefined) {
+    throw new HttpError(
+      400,
+      "urls_not_allowed",
+      "Images by URL are not allowed on this server; send the image itself",
+    );
   }
-  return { images, options: readOptions([...query, ...Object.entries(options)]) };
+  const search = readOptions([...query, ...Object.entries(options)]);
+  const images: ImageRequest["images"] = [];
+  for (const value of encoded) images.push(await orError(() => decodeBase64(value)));
+  // Images behind addresses count like ones that were sent: together they may be as large as a body.
+  let left = limits.maxBodyBytes;
+  for (const address of addresses) {
+    const image = await orError(() => fetchOne(address, { ...limits, maxBodyBytes: left }));
+    if (image instanceof Uint8Array) left -= image.length;
+    images.push(image);
+  }
+  return { images, options: search };
+}
+
+async function fetchOne(address: unknown, limits: BodyLimits): Promise<Uint8Array> {
+  if (typeof address !== "string") throw new HttpError(400, "bad_url", "An URL is not text");
+  return await limits.fetchImage!(address, { maxBytes: limits.maxBodyBytes, signal: limits.signal });
+}
+
+/** What is wrong with one image is its result; anything else is thrown. */
+async function orError(image: () => Uint8Array | Promise<Uint8Array>): Promise<Uint8Array | HttpError> {
+  try {
+    return await image();
+  } catch (error) {
+    if (error instanceof HttpError) return error;
+    throw error;
+  }
 }
 
 /** Base64, or a data URL of it. */

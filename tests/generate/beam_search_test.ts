@@ -148,3 +148,22 @@ Deno.test("a first token that ends the caption, one token at most, and a vocabul
   // Everything ends: nothing goes on.
   assert.deepEqual(search(certain, { numBeams: 3, eosIds: [0, 1, 2], maxNewTokens: 9 })[0]!.ids, [1]);
 });
+
+Deno.test("what leads is the likeliest so far: a finished caption gives way to a better one alone", () => {
+  for (let seed = 1; seed <= 40; seed++) {
+    const next = tableModel(7, seed);
+    const options = { numBeams: 3, eosIds: [2], maxNewTokens: 6 };
+    const scoreOf = (ids: readonly number[]): number =>
+      ids.reduce((sum, id, i) => sum + next(ids.slice(0, i))[id]!, 0) / ids.length;
+    const beamSearch = new BeamSearch(options);
+    let sequences: number[][] = [[]];
+    while (!beamSearch.done) {
+      sequences = beamSearch.step(sequences.map((ids) => topCandidates(next(ids), 7)))
+        .map(({ token, parent }) => [...sequences[parent]!, token]);
+      const finished = beamSearch.results.map(({ score }) => score);
+      const best = Math.max(...finished, ...sequences.slice(0, 1).map(scoreOf));
+      assert.ok(Math.abs(scoreOf(beamSearch.leading) - best) < 1e-9, `seed ${seed}`);
+    }
+    assert.deepEqual(beamSearch.leading, beamSearch.results[0]!.ids);
+  }
+});

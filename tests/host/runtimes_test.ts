@@ -79,6 +79,11 @@ Deno.test("a runtime that does not fit the folder is refused with what would", a
     assert.equal(reason, "");
     assert.equal((captioner as OnnxCaptioner).dtype, "q8");
     captioner[Symbol.dispose]();
+    await Deno.truncate(`${path}/onnx/encoder_model.onnx`, 1000);
+    await assert.rejects(loadOnnxCaptioner(path, { provider: "wasm", dtype: "fp32" }), {
+      name: "UserError",
+      message: /^Cannot open ".*encoder_model\.onnx", which may be damaged: .*; export or fetch it again$/,
+    });
     await Deno.remove(`${path}/onnx/encoder_model.onnx`);
     await assert.rejects(loadOnnxCaptioner(path, { provider: "wasm", dtype: "fp32" }), {
       name: "UserError",

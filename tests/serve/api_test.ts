@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type ApiOptions, createApi, type LogEntry } from "../../lib/serve/api.ts";
 import { QueueFullError } from "../../lib/serve/batcher.ts";
+import { HttpError } from "../../lib/serve/request_images.ts";
 
 /** An image is its length; 0xff first is no image. A caption tells the length and the options. */
 function fakeApi(
@@ -90,6 +91,46 @@ Deno.test("a batch gives every image its own result, bad ones their error", asyn
   assert.equal(batches.flat().length, 2);
 });
 
+Deno.test("an image of a batch that is no base64, or cannot be fetched, leaves the others alone", async () => {
+  const { api } = fakeApi({}, {
+    maxBodyBytes: 100,
+    fetchImage: (address, { maxBytes }) => {
+      if (address.endsWith("private")) return Promise.reject(new HttpError(400, "bad_url", "Not public"));
+      const image = new Uint8Array(60).fill(1);
+      if (image.length > maxBytes) return Promise.reject(new HttpError(413, "too_large", "Larger"));
+      return Promise.resolve(image);
+    },
+  });
+  const ask = (path: string, value: object) =>
+    api.handle(post(path, JSON.stringify(value), "application/json"));
+  const response = await ask("/api/caption/batch", {
+    images: ["AQ==", "*"],
+    urls: ["h:private", "h:a", "h:b"],
+  });
+  assert.equal(response.status, 200);
+  const { results } = await response.json() as { results: { caption?: string; error?: { code: string } }[] };
+  assert.deepEqual(
+    results.map(({ caption, error }) => caption ?? error!.code),
+    ["1 bytes {}", "bad_base64", "bad_url", "60 bytes {}", "too_large"],
+    "images behind addresses are together as large as a body",
+  );
+  const one = await ask("/api/caption", { url: "h:private" });
+  assert.deepEqual([one.status, (await one.json()).error.code], [400, "bad_url"]);
+});
+
+Deno.test("a body that breaks off is its sender's doing, no failure of the server", async () => {
+  const { api, log } = fakeApi();
+  const broken = new ReadableStream({
+    pull(controller) {
+      controller.error(new TypeError("connection reset"));
+    },
+  });
+  await api.handle(new Request(url("/api/caption"), { method: "POST", body: broken }));
+  assert.deepEqual([log[0]!.status, log[0]!.error], [499, "closed"]);
+  const metrics = await (await api.handle(new Request(url("/metrics")))).text();
+  assert.match(metrics, /^captioner_failures_total 0$/m);
+});
+
 Deno.test("what cannot be read is refused with its status and a reason, and other requests go on", async () => {
   const { api, log } = fakeApi();
   const cases: [Request, number, string][] = [
@@ -127,6 +168,9 @@ Deno.test("what cannot be read is refused with its status and a reason, and othe
   }
   assert.equal((await api.handle(post("/api/caption", bytes(1), "image/png"))).status, 200);
   assert.equal(log.length, cases.length + 1);
+  const put = await api.handle(new Request(url("/healthz"), { method: "PUT" }));
+  assert.deepEqual([put.status, put.headers.get("allow")], [405, "GET"]);
+  log.pop();
   assert.deepEqual(Object.keys(log.at(-1)!).sort(), ["images", "method", "ms", "path", "status", "time"]);
   assert.equal(
     log.find(({ error }) => error === "not_found")!.path,
@@ -194,6 +238,14 @@ Deno.test("a full queue answers 429 with Retry-After, slowness 503, the server's
   const response = await broken.api.handle(post("/api/caption", bytes(1), "image/png"));
   assert.equal(response.status, 500);
   assert.doesNotMatch(await response.text(), /secret/);
+  assert.equal(broken.log[0]!.detail, "/home/secret/path", "the log says what the answer does not");
+  const events = await broken.api.handle(
+    post("/api/caption", bytes(1), "image/png", { accept: "text/event-stream" }),
+  );
+  assert.doesNotMatch(await events.text(), /secret/);
+  assert.deepEqual([broken.log.at(-1)!.status, broken.log.at(-1)!.detail], [500, "/home/secret/path"]);
+  const metrics = await (await broken.api.handle(new Request(url("/metrics")))).text();
+  assert.match(metrics, /^captioner_failures_total 2$/m);
   assert.equal(new QueueFullError("x").name, "QueueFullError");
 });
 
@@ -224,6 +276,10 @@ Deno.test("the page, the description, the model and the figures are there", asyn
   assert.equal(description.openapi, "3.1.0");
   const served = ["/api/caption", "/api/caption/batch", "/api/models", "/healthz", "/metrics"];
   assert.deepEqual(Object.keys(description.paths), served);
+  const { responses } = description.paths["/api/caption"].post;
+  assert.deepEqual(Object.keys(responses[200].content), ["application/json", "text/event-stream"]);
+  assert.ok("500" in responses);
+  assert.deepEqual(description.paths["/api/models"].get.security, [{}, { token: [] }]);
   const models = await (await api.handle(new Request(url("/api/models")))).json();
   assert.deepEqual(models, { models: [{ id: "m", encoder: "e", decoder: "d", max_length: 30 }] });
   await api.handle(post("/api/caption", bytes(1), "image/png"));
