@@ -4,6 +4,7 @@
  * @module
  */
 
+import { describeError, UserError } from "../base/errors.ts";
 import { type Api, createApi } from "../serve/api.ts";
 import { Captioner, type PreparedImage } from "./captioner.ts";
 import { fetchRemoteImage } from "./remote_image.ts";
@@ -45,21 +46,31 @@ export interface RunningServer {
   finished: Promise<void>;
 }
 
-/** Loads the captioner and listens. */
+/** Loads the captioner and listens. @throws {UserError} when the address is not free */
 export async function startServer(options: ServeOptions, signal: AbortSignal): Promise<RunningServer> {
   const captioner = await Captioner.load(options.model);
   const api = apiOf(captioner, options);
   const { promise: listening, resolve } = Promise.withResolvers<string>();
-  const server = Deno.serve({
-    hostname: options.host,
-    port: options.port,
-    onListen: ({ hostname, port }) =>
-      resolve(`http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}/`),
-  }, (request, { completed }) => {
-    const gone = new AbortController();
-    completed.catch(() => gone.abort());
-    return api.handle(request, gone.signal);
-  });
+  let server: Deno.HttpServer<Deno.NetAddr>;
+  try {
+    server = Deno.serve({
+      hostname: options.host,
+      port: options.port,
+      onListen: ({ hostname, port }) =>
+        resolve(`http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}/`),
+    }, (request, { completed }) => {
+      const gone = new AbortController();
+      completed.catch(() => gone.abort());
+      return api.handle(request, gone.signal);
+    });
+  } catch (error) {
+    captioner[Symbol.dispose]();
+    throw new UserError(
+      `Cannot serve at ${options.host}, port ${options.port}: ${
+        describeError(error)
+      }; give others with --host and --port`,
+    );
+  }
   const url = await listening;
   const finished = (async () => {
     await new Promise<void>((done) =>

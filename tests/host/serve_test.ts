@@ -8,7 +8,7 @@ const read = (i: number): Promise<Uint8Array<ArrayBuffer>> =>
 
 Deno.test("images sent together are captioned as alone, bad ones in between, and the end waits for them", async () => {
   const end = new AbortController();
-  const { url, finished } = await startServer({
+  const options = {
     model: "embedded:captioner",
     host: "127.0.0.1",
     port: 0,
@@ -20,7 +20,12 @@ Deno.test("images sent together are captioned as alone, bad ones in between, and
     timeout: 120,
     allowUrl: false,
     quiet: true,
-  }, end.signal);
+  };
+  const { url, finished } = await startServer(options, end.signal);
+  await assert.rejects(startServer({ ...options, port: Number(new URL(url).port) }, end.signal), {
+    name: "UserError",
+    message: /^Cannot serve at 127\.0\.0\.1, port \d+: .*; give others with --host and --port$/,
+  });
   const ask = async (body: Uint8Array<ArrayBuffer>): Promise<{ status: number; caption?: string }> => {
     const response = await fetch(`${url}api/caption`, {
       method: "POST",
