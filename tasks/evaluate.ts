@@ -55,6 +55,11 @@ await runTask(async ({ handleInterrupt }) => {
   if ((predictions === undefined) === (model === undefined)) {
     throw new UserError("Cannot evaluate: give either --predictions FILE or --model DIR");
   }
+  if (flags.references !== undefined && model !== undefined) {
+    throw new UserError(
+      "Cannot use --references with --model: the data set has the references; they are for --predictions of COCO",
+    );
+  }
   if (flags.calibrate) await checkCalibration(flags);
   const outputDir = flags.outputDir ??
     (model === undefined ? undefined : `results/${flags.calibrate ? "calibration" : "evaluation"}`);

@@ -91,7 +91,7 @@ export function parsePredictions(
 
 /** Captions and file of each image of COCO annotations. */
 function parseAnnotations(text: string, name: string): Map<string, { captions: string[]; file?: string }> {
-  const value = parseJson(text, name);
+  const value = parseJson(text, `"${name}"`);
   if (!isJsonObject(value) || !Array.isArray(value["annotations"])) {
     throw new SyntaxError(
       `Cannot read "${name}": found ${
@@ -121,26 +121,27 @@ function parseAnnotations(text: string, name: string): Map<string, { captions: s
 
 function readRows(text: string, name: string): readonly JsonValue[] {
   const start = text.trimStart()[0];
-  if (start === "[") return parseJson(text, name) as JsonValue[];
+  if (start === "[") return parseJson(text, `"${name}"`) as JsonValue[];
   const lines = text.split("\n").map((line) => line.trim()).filter((line) => line !== "");
   // An object over several lines, or one alone with rows inside, is a whole file; else every line is a row.
   if (start === "{" && (lines.length > 1 && !lines[0]!.endsWith("}") || lines.length === 1)) {
-    const value = parseJson(text, name) as JsonObject;
+    const value = parseJson(text, `"${name}"`) as JsonObject;
     const rows = value["predictions"];
     return Array.isArray(rows) ? rows : [value];
   }
-  return lines.map((line, i) => parseJson(line, `${name}", line "${i + 1}`));
+  return lines.map((line, i) => parseJson(line, `"${name}", line ${i + 1}`));
 }
 
-function parseJson(text: string, name: string): JsonValue {
+function parseJson(text: string, where: string): JsonValue {
   try {
     return JSON.parse(text);
   } catch (error) {
     try {
-      // Python writes NaN where there is no number, which is no JSON.
-      return JSON.parse(text.replace(/(:\s*)(?:NaN|-?Infinity)(?=\s*[,}\]])/g, "$1null"));
+      // Python writes NaN where there is no number, which is no JSON. Strings come first: what they say stays.
+      const numbers = /"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b/g;
+      return JSON.parse(text.replace(numbers, (found) => found.startsWith('"') ? found : "null"));
     } catch {
-      throw new SyntaxError(`Cannot read "${name}": it is not JSON: ${describeError(error)}`);
+      throw new SyntaxError(`Cannot read ${where}: it is not JSON: ${describeError(error)}`);
     }
   }
 }

@@ -228,10 +228,13 @@ async function checkSettings(options: CaptionDatasetOptions): Promise<void> {
   const text = `${JSON.stringify(settings, null, 2)}\n`;
   if (await stat(path) !== undefined) {
     if (await Deno.readTextFile(path) === text) return;
-    throw new UserError(
-      `Cannot continue in "${outputDir}": its captions were made with another model, data set or settings (${SETTINGS}); ` +
-        `give another --output-dir, or --restart to write all captions again`,
-    );
+    // A model that could not be opened has left its settings, but no caption that could be mixed up.
+    if (await stat(`${outputDir}/${PREDICTIONS}`) !== undefined) {
+      throw new UserError(
+        `Cannot continue in "${outputDir}": its captions were made with another model, data set or settings (${SETTINGS}); ` +
+          `give another --output-dir, or --restart to write all captions again`,
+      );
+    }
   }
   await writeFileAtomically(path, text);
 }

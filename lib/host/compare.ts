@@ -126,7 +126,8 @@ export async function compareSources(names: readonly string[], options: CompareO
 }
 
 async function openSource(name: string, index: number, options: CompareOptions): Promise<Source> {
-  if ((await stat(name))?.isFile) {
+  // A file that is not there is refused as one, not looked for as a model.
+  if ((await stat(name))?.isFile || /\.jsonl?$/i.test(name)) {
     const rows = await readPredictions(name, options.references);
     return { rows, images: new Map(), figures: timeFigures(rows) };
   }

@@ -43,7 +43,7 @@ export function addRewardOptions(command: CommandUnknownOpts): void {
     .option(
       "--clip-samples <count>",
       "captions sampled of every image of a step",
-      parseInteger({ min: 1 }),
+      parseInteger({ min: 1, max: 64 }),
       2,
     )
     .addOption(

@@ -52,6 +52,7 @@ Deno.test("what cannot be scored is named", () => {
   assert.throws(() => parse("[]"), /no rows/);
   assert.throws(() => parse(""), /no rows/);
   assert.throws(() => parse("{"), /not JSON/);
+  assert.throws(() => parse(`${JSON.stringify(row)}\n{"id": 2,\n`), /"p", line 2: it is not JSON/);
   assert.throws(() => parse("[1]"), /row 1: found the number 1/);
   assert.throws(() => parse(JSON.stringify([row, row])), /row 2: the id "1" is that of row 1/);
   assert.throws(() => parse(JSON.stringify([{ ...row, id: undefined }])), /"id" is null/);
@@ -68,6 +69,7 @@ Deno.test("NaN, as Python writes it, does no harm where a number is not needed, 
   const [read] = parse(
     '[{"id": "1", "candidate": "a: NaN, b", "references": ["r"], "score": NaN, "time_ms": NaN}]',
   );
+  assert.equal(read!.candidate, "a: NaN, b");
   assert.deepEqual(read!.references, ["r"]);
   assert.equal(read!.timeMs, undefined);
   assert.throws(() => parse('[{"id": "1", "candidate": NaN, "references": ["r"]}]'), /"candidate" is null/);

@@ -57,11 +57,14 @@ Deno.test("captions of a split are kept, continued after a kill, and not mixed w
       /another model, data set or settings/,
     );
     await forgetCaptions(folder);
+    // What could not be opened has no captions that another model's could be mixed with.
+    await assert.rejects(captionDataset({ ...options(folder), model: "embedded:siglip" }), /model_type/);
     const stopped = new AbortController();
     stopped.abort();
     await assert.rejects(captionDataset({ ...options(folder), signal: stopped.signal }), {
       name: "AbortError",
     });
+    assert.equal((await captionDataset(options(folder))).rows.length, 3);
     await assert.rejects(captionDataset({ ...options(folder), datasets: ["no such set"] }), /no such set/);
   });
 });
@@ -118,6 +121,9 @@ Deno.test("compare says what is better, and refuses sets without a common image"
     const refused = await runTask("compare", ["--before", a, "--after", c, ...args]);
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, /no image in common/);
+    const gone = await runTask("compare", ["--before", a, "--after", `${folder}/gone.jsonl`, ...args]);
+    assert.equal(gone.code, 1);
+    assert.match(gone.stderr, /gone\.jsonl": it does not exist/);
   });
 });
 
@@ -218,6 +224,9 @@ Deno.test("evaluate refuses what it cannot do with one line", async () => {
   const missing = await runTask("evaluate", ["--predictions", "no/such/file.json"]);
   assert.equal(missing.code, 1);
   assert.match(missing.stderr, /no\/such\/file\.json/);
+  const both = await runTask("evaluate", ["--model", "embedded:captioner", "--references", "x.json"]);
+  assert.deepEqual([both.code, both.stdout], [1, ""]);
+  assert.match(both.stderr, /--references with --model/);
 });
 
 Deno.test("the embedded SigLIP scores captions of their own pictures above those of others", async () => {
